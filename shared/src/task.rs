@@ -1,0 +1,164 @@
+//! Work for a worker: activity tasks, which lie on the TASKS stream, and workflow tasks and queries,
+//! which are core NATS requests with an answer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Command;
+use crate::history::{Event, StallKind};
+use crate::ids::{Name, RunId, StepId, WorkerId, WorkflowId};
+use crate::payload::Payload;
+
+/// One attempt of an activity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ActivityTask {
+    /// Format version.
+    pub v: u32,
+    /// The workflow that asked for it.
+    pub workflow_id: WorkflowId,
+    /// The workflow's type.
+    pub workflow_type: Name,
+    /// The run that asked for it.
+    pub run_id: RunId,
+    /// Which step of the run.
+    pub step: StepId,
+    /// From 1.
+    pub attempt: u32,
+    /// The activity type.
+    #[serde(rename = "type")]
+    pub activity_type: Name,
+    /// The input.
+    pub input: Payload,
+    /// The same for every attempt of this step, and for no other step of any run.
+    pub idempotency_key: String,
+    /// To be returned unchanged with the report.
+    pub token: String,
+    /// When it was published, in milliseconds since 1970 by the orchestrator's clock.
+    pub scheduled_at_ms: u64,
+    /// Longest time for this attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_to_close_ms: Option<u64>,
+    /// Longest gap between two heartbeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_timeout_ms: Option<u64>,
+    /// `1`: this attempt must not be made if it may have been made before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maximum_attempts: Option<u32>,
+    /// The last heartbeat details of the attempt before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Payload>,
+    /// Why the attempt before failed, for a person: `Type: message`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}
+
+/// The input of a compensation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UndoInput<I = Payload, O = Payload> {
+    /// What the action was given.
+    pub input: I,
+    /// What the action returned; `None` when it failed, was cancelled, or its outcome is unknown.
+    pub output: Option<O>,
+    /// The action's idempotency key, to find what it did.
+    pub idempotency_key: String,
+}
+
+/// A request to run workflow code, on `…workflow-task.<queue>` or `…workflow-task.<queue>.<worker>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowTask {
+    /// Format version.
+    pub v: u32,
+    /// The workflow.
+    pub workflow_id: WorkflowId,
+    /// The run.
+    pub run_id: RunId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub workflow_type: Name,
+    /// Where the workflow's history lies: its subject on the HISTORY stream.
+    pub history_subject: String,
+    /// Stream sequence of the run's first record; 0 when nothing is recorded yet.
+    pub first_sequence: u64,
+    /// Index of the last record whose turn the code has answered; 0 for a new run. A worker whose cached
+    /// run stands elsewhere drops it and replays the records up to this one.
+    pub after: u64,
+    /// What to do.
+    pub work: Work,
+}
+
+/// What a workflow task wants.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Hand these events to the code and answer with its commands.
+    Turn {
+        /// The time that the code sees, in milliseconds since 1970.
+        at_ms: u64,
+        /// The oldest events that wake code and that it has not seen yet. The first turn of a run begins
+        /// with `run_started`.
+        events: Vec<Event>,
+        /// How many records the run will have with this turn, for `history_length`.
+        index: u64,
+    },
+    /// Answer a question about the state as it is, changing nothing.
+    Query {
+        /// The query's name.
+        name: Name,
+        /// Its argument.
+        argument: Payload,
+    },
+}
+
+/// The answer to a [`WorkflowTask`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkflowTaskReply {
+    /// Format version.
+    pub v: u32,
+    /// Who answers; further tasks of the run are sent there first.
+    pub worker: WorkerId,
+    /// The answer.
+    pub answer: Answer,
+    /// Whether the history had to be replayed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+}
+
+/// What workflow code, or the worker in its place, answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// The code's commands, in order.
+    Commands {
+        /// The commands.
+        commands: Vec<Command>,
+    },
+    /// The query's answer.
+    QueryResult {
+        /// The value.
+        result: Payload,
+    },
+    /// The query cannot be answered; the text says why and what queries there are.
+    QueryFailed {
+        /// For a person.
+        message: String,
+    },
+    /// The code could not answer.
+    Stalled {
+        /// The kind of reason.
+        kind: StallKind,
+        /// For a person: what was found and what to do.
+        message: String,
+    },
+    /// The worker is shutting down or full; ask another one.
+    Busy {},
+}
+
+/// Body of `…cancel-activity.<queue>`: whoever runs this step is to stop it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelActivity {
+    /// Format version.
+    pub v: u32,
+    /// The run.
+    pub run_id: RunId,
+    /// The step.
+    pub step: StepId,
+}
