@@ -94,6 +94,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         heartbeat: Option<Payload>,
     },
+    /// A worker began an attempt. Recorded only for steps with a `schedule_to_start` timeout.
+    AttemptStarted {
+        /// Which activity or compensation.
+        step: StepId,
+        /// The attempt.
+        attempt: u32,
+    },
     /// A worker had no code for the activity type; it is dispatched again when one announces itself.
     AttemptRefused {
         /// Which activity or compensation.
@@ -258,6 +265,7 @@ impl Event {
             Self::CompensationsFinished { seq } => seq.is_some(),
             Self::RunTerminated { .. }
             | Self::AttemptFailed { .. }
+            | Self::AttemptStarted { .. }
             | Self::AttemptRefused { .. }
             | Self::AttemptScheduled { .. }
             | Self::CompensationStarted { .. }
@@ -277,6 +285,7 @@ impl Event {
             Self::RunTerminated { .. } => "run_terminated",
             Self::RunTimedOut { .. } => "run_timed_out",
             Self::AttemptFailed { .. } => "attempt_failed",
+            Self::AttemptStarted { .. } => "attempt_started",
             Self::AttemptRefused { .. } => "attempt_refused",
             Self::AttemptScheduled { .. } => "attempt_scheduled",
             Self::ActivityCompleted { .. } => "activity_completed",

@@ -31,7 +31,9 @@ pub struct ActivityOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidOptions {
     /// Neither of the two timeouts that bound an attempt is set.
-    #[error("an activity needs start_to_close or schedule_to_close, and neither is set; give one on the activity or at the call")]
+    #[error(
+        "an activity needs start_to_close or schedule_to_close, and neither is set; give one on the activity or at the call"
+    )]
     NoTimeout,
     /// A duration of zero, or beyond what the format carries.
     #[error("{what} is {found} ms; it must be between 1 ms and 100 years")]

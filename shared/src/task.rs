@@ -34,6 +34,9 @@ pub struct ActivityTask {
     pub token: String,
     /// When it was published, in milliseconds since 1970 by the orchestrator's clock.
     pub scheduled_at_ms: u64,
+    /// Present when the wait for a worker is limited: report `started` when the attempt begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule_to_start_ms: Option<u64>,
     /// Longest time for this attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_to_close_ms: Option<u64>,
