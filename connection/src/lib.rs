@@ -1,1 +1,21 @@
-//! Under construction.
+//! Everything that Stepwell's processes have in common on the way to NATS: connecting, publishing with
+//! acknowledgements, creating and checking the namespace, reading histories, and requests whose answers
+//! are larger than one message.
+//!
+//! It knows subjects, streams and bytes. It never decides what happens to a run.
+
+pub mod chunked;
+pub mod clock;
+pub mod history;
+pub mod provision;
+
+mod ack;
+mod connection;
+mod options;
+mod publisher;
+mod replies;
+
+pub use ack::{Ack, PublishError};
+pub use connection::{Connection, JetStreamError};
+pub use options::{ConnectError, ConnectionOptions};
+pub use publisher::{PendingAck, Publisher};

@@ -1,0 +1,178 @@
+//! One connection to NATS with what hangs on it. Cheap to clone; all clones are the same connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::context::{ContextBuilder, RequestErrorKind};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::{Context, kv};
+use async_nats::{Client, SubscribeError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stepwell_shared::ids::Namespace;
+use stepwell_shared::limits::MAX_MESSAGE_BYTES;
+use stepwell_shared::subject::{Bucket, Stream};
+use thiserror::Error;
+use tokio::sync::OnceCell;
+
+use crate::publisher::Publisher;
+use crate::replies::Replies;
+
+/// Longest wait for an answer of JetStream's API. A leader election takes up to nine seconds.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Room for headers within the server's `max_payload`.
+const HEADER_BYTES: usize = 8 * 1024;
+
+/// A connection to NATS, in one namespace.
+#[derive(Clone, Debug)]
+pub struct Connection(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    jetstream: Context,
+    namespace: Namespace,
+    publisher: Publisher,
+    replies: Replies,
+    history_replicas: OnceCell<usize>,
+}
+
+/// Why a request to JetStream's API failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JetStreamError {
+    /// Nobody answers the API.
+    #[error("JetStream does not answer; it is not enabled for this account, or has no leader right now")]
+    Unavailable,
+    /// No answer in time.
+    #[error("JetStream did not answer within {} s", API_TIMEOUT.as_secs())]
+    TimedOut,
+    /// It answered with an error.
+    #[error("JetStream refused: {description} (code {code}, error {err_code})")]
+    Refused {
+        /// The HTTP-like class of the error.
+        code: usize,
+        /// The JetStream error number.
+        err_code: u64,
+        /// What the server said.
+        description: String,
+    },
+    /// The request could not be sent, or the answer not be read.
+    #[error("JetStream could not be asked: {0}")]
+    Other(String),
+}
+
+impl JetStreamError {
+    /// Whether what was asked for does not exist.
+    #[must_use]
+    pub fn not_found(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, .. })
+    }
+}
+
+impl Connection {
+    pub(crate) async fn start(client: Client, namespace: Namespace) -> Result<Self, SubscribeError> {
+        let publisher = Publisher::start(&client).await?;
+        let replies = Replies::start(&client).await?;
+        let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
+        let history_replicas = OnceCell::new();
+        Ok(Self(Arc::new(Inner { client, jetstream, namespace, publisher, replies, history_replicas })))
+    }
+
+    /// The NATS client.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// JetStream through the NATS client.
+    #[must_use]
+    pub fn jetstream(&self) -> &Context {
+        &self.0.jetstream
+    }
+
+    /// The namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.0.namespace
+    }
+
+    /// Publishing with acknowledgements.
+    #[must_use]
+    pub fn publisher(&self) -> &Publisher {
+        &self.0.publisher
+    }
+
+    /// Whether the connection stands now. When it does not, it is being repaired.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        match self.0.client.connection_state() {
+            State::Connected => true,
+            State::Pending | State::Disconnected => false,
+        }
+    }
+
+    /// The largest body that one message may have: larger ones must be sent in chunks.
+    #[must_use]
+    pub fn max_body(&self) -> usize {
+        max_body(&self.0.client)
+    }
+
+    /// A bucket of the namespace.
+    ///
+    /// # Errors
+    /// When the namespace is not provisioned, or JetStream does not answer.
+    pub async fn bucket(&self, bucket: Bucket) -> Result<kv::Store, JetStreamError> {
+        let store = self.0.jetstream.get_key_value(bucket.name(&self.0.namespace)).await;
+        store.map_err(|error| JetStreamError::Other(error.to_string()))
+    }
+
+    /// Asks JetStream's API, `$JS.API.<verb>`.
+    ///
+    /// # Errors
+    /// [`JetStreamError`].
+    pub async fn api<T: DeserializeOwned>(
+        &self,
+        verb: String,
+        body: &impl Serialize,
+    ) -> Result<T, JetStreamError> {
+        let answer: Result<Response<T>, _> = self.0.jetstream.request(verb, body).await;
+        match answer {
+            Ok(Response::Ok(answer)) => Ok(answer),
+            Ok(Response::Err { error }) => Err(JetStreamError::Refused {
+                code: error.code(),
+                err_code: error.error_code().0,
+                description: error.to_string(),
+            }),
+            Err(error) => Err(match error.kind() {
+                RequestErrorKind::NoResponders => JetStreamError::Unavailable,
+                RequestErrorKind::TimedOut => JetStreamError::TimedOut,
+                RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
+                    JetStreamError::Other(error.to_string())
+                }
+            }),
+        }
+    }
+
+    pub(crate) fn replies(&self) -> &Replies {
+        &self.0.replies
+    }
+
+    /// How many replicas the history has, asked once: it decides whether a read from the nearest one
+    /// may be behind.
+    pub(crate) async fn history_replicas(&self) -> Result<usize, JetStreamError> {
+        let ask = async || {
+            let name = Stream::History.name(&self.0.namespace);
+            let info: async_nats::jetstream::stream::Info =
+                self.api(format!("STREAM.INFO.{name}"), &()).await?;
+            Ok(info.config.num_replicas)
+        };
+        self.0.history_replicas.get_or_try_init(ask).await.copied()
+    }
+}
+
+pub(crate) fn max_body(client: &Client) -> usize {
+    let of_server = client.try_server_info().map_or(usize::MAX, |info| info.max_payload);
+    MAX_MESSAGE_BYTES.min(of_server.saturating_sub(HEADER_BYTES))
+}

@@ -1,0 +1,234 @@
+//! Creating a namespace, or checking one that exists. Doing it twice, or twice at once, is the same as
+//! doing it once. What exists is never changed: a difference that would break something is an error.
+
+mod check;
+mod layout;
+mod queue;
+mod settings;
+
+use async_nats::jetstream::stream::{Config, Info};
+use thiserror::Error;
+
+use crate::connection::{Connection, JetStreamError};
+
+pub use check::{Difference, differences};
+pub use layout::layout;
+pub use queue::{ACK_WAIT, ensure_queue};
+pub use settings::{MAX_PARTITIONS, Settings};
+
+/// The oldest server version that has everything that is needed.
+pub const MIN_SERVER_VERSION: (i64, i64, i64) = (2, 12, 0);
+
+/// What a namespace should be like when it has to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvisionOptions {
+    /// Copies of every stream and bucket: 1, or 3 in a cluster.
+    pub replicas: usize,
+    /// Partitions. `None`: what the namespace has, or the default for a new one. `Some` of another
+    /// number than the namespace has is an error: it cannot be changed.
+    pub partitions: Option<u32>,
+    /// Most bytes of the EVENTS and the TASKS stream, each. `None`: a default that is lowered to "no limit
+    /// of its own" when the server has less storage than that.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for ProvisionOptions {
+    fn default() -> Self {
+        Self { replicas: 1, partitions: None, max_bytes: None }
+    }
+}
+
+/// Why a namespace could not be created or used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProvisionError {
+    /// The server is too old.
+    #[error("the NATS server has version {found}; Stepwell needs 2.12 or newer")]
+    ServerTooOld {
+        /// Its version.
+        found: String,
+    },
+    /// JetStream is off.
+    #[error(
+        "the NATS server does not offer JetStream to this account: {reason}; start nats-server with `-js` \
+         or a `jetstream {{}}` block, and enable it for the account"
+    )]
+    NoJetStream {
+        /// What was seen.
+        reason: String,
+    },
+    /// A stream exists and is not what it must be.
+    #[error(
+        "the stream {stream} exists and is not as Stepwell needs it: {differences}; it was not changed. \
+         Use another namespace, or move its data and delete it"
+    )]
+    Different {
+        /// The stream.
+        stream: String,
+        /// What is different.
+        differences: String,
+    },
+    /// The number of partitions cannot be changed.
+    #[error(
+        "the namespace {namespace} has {found} partitions and {wanted} were asked for; the number is fixed \
+         when a namespace is created. Leave --partitions out, or use another namespace"
+    )]
+    Partitions {
+        /// The namespace.
+        namespace: String,
+        /// What it has.
+        found: u32,
+        /// What was asked for.
+        wanted: u32,
+    },
+    /// The number of partitions makes no sense.
+    #[error("{0} partitions were asked for; it must be between 1 and {MAX_PARTITIONS}")]
+    PartitionCount(u32),
+    /// The settings cannot be read.
+    #[error("the settings of the namespace {namespace} cannot be read: {reason}")]
+    Settings {
+        /// The namespace.
+        namespace: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No orchestrator has created the namespace yet.
+    #[error(
+        "the namespace {namespace} does not exist on this server; start an orchestrator, which creates it \
+         (`stepwell dev` or `stepwell orchestrator`), or check --namespace"
+    )]
+    NotProvisioned {
+        /// The namespace.
+        namespace: String,
+    },
+    /// JetStream refused or did not answer.
+    #[error("cannot {what}: {source}")]
+    JetStream {
+        /// What was tried.
+        what: String,
+        /// What it said.
+        source: JetStreamError,
+    },
+}
+
+/// Creates what is missing of the namespace and checks what is there.
+///
+/// # Errors
+/// [`ProvisionError`] says what was found and what to do.
+pub async fn provision(
+    connection: &Connection,
+    options: &ProvisionOptions,
+) -> Result<Settings, ProvisionError> {
+    if let Some(partitions) = options.partitions
+        && !(1..=MAX_PARTITIONS).contains(&partitions)
+    {
+        return Err(ProvisionError::PartitionCount(partitions));
+    }
+    check_server(connection).await?;
+    // The settings go first: two orchestrators that start at once must agree on the partitions before
+    // one of them creates the stream whose transform depends on it.
+    create_or_check(connection, layout::owners(connection.namespace(), options.replicas)).await?;
+    let settings = settings::agree(connection, options.partitions).await?;
+    for config in layout(connection.namespace(), &settings, options) {
+        create_or_check(connection, config).await?;
+    }
+    Ok(settings)
+}
+
+/// The settings of a namespace that exists.
+///
+/// # Errors
+/// [`ProvisionError::NotProvisioned`] when no orchestrator has created it yet.
+pub async fn settings(connection: &Connection) -> Result<Settings, ProvisionError> {
+    settings::read(connection)
+        .await?
+        .ok_or_else(|| ProvisionError::NotProvisioned { namespace: connection.namespace().to_string() })
+}
+
+/// Checks that the server is new enough and offers JetStream.
+///
+/// # Errors
+/// [`ProvisionError::ServerTooOld`] or [`ProvisionError::NoJetStream`].
+pub async fn check_server(connection: &Connection) -> Result<(), ProvisionError> {
+    let (major, minor, patch) = MIN_SERVER_VERSION;
+    if !connection.client().is_server_compatible(major, minor, patch) {
+        return Err(ProvisionError::ServerTooOld { found: connection.client().server_info().version });
+    }
+    match connection.api::<serde_json::Value>("INFO".into(), &()).await {
+        Ok(_) => Ok(()),
+        Err(error @ (JetStreamError::Unavailable | JetStreamError::Refused { .. })) => {
+            Err(ProvisionError::NoJetStream { reason: error.to_string() })
+        }
+        Err(source) => Err(ProvisionError::JetStream { what: "ask for JetStream".into(), source }),
+    }
+}
+
+/// A stream as it is, or `None` when there is none of that name.
+///
+/// # Errors
+/// When JetStream does not answer.
+pub async fn stream_info(connection: &Connection, name: &str) -> Result<Option<Info>, ProvisionError> {
+    match connection.api::<Info>(format!("STREAM.INFO.{name}"), &()).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) if error.not_found() => Ok(None),
+        Err(source) => Err(ProvisionError::JetStream { what: format!("look at the stream {name}"), source }),
+    }
+}
+
+async fn create_or_check(connection: &Connection, wanted: Config) -> Result<(), ProvisionError> {
+    if let Some(info) = stream_info(connection, &wanted.name).await? {
+        return check(&wanted, &info.config);
+    }
+    match create(connection, &wanted).await {
+        Ok(info) => check(&wanted, &info.config),
+        Err(error) if is_conflict(&error) => {
+            // Somebody else was faster; then it must be as we want it, too.
+            match stream_info(connection, &wanted.name).await? {
+                Some(info) => check(&wanted, &info.config),
+                None => Err(not_created(&wanted, error)),
+            }
+        }
+        Err(error) => Err(not_created(&wanted, error)),
+    }
+}
+
+async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStreamError> {
+    let verb = format!("STREAM.CREATE.{}", wanted.name);
+    let created = connection.api(verb.clone(), wanted).await;
+    match created {
+        Err(JetStreamError::Refused { err_code, description, .. })
+            if NO_ROOM.contains(&err_code) && wanted.max_bytes == layout::DEFAULT_MAX_BYTES =>
+        {
+            tracing::warn!(
+                stream = wanted.name,
+                description,
+                "the server has less storage than the stream's default limit; creating it without one"
+            );
+            connection.api(verb, &Config { max_bytes: -1, ..wanted.clone() }).await
+        }
+        created => created,
+    }
+}
+
+/// Errors that say that a stream's `max_bytes` cannot be reserved.
+const NO_ROOM: [u64; 5] = [10002, 10023, 10028, 10047, 10104];
+
+fn is_conflict(error: &JetStreamError) -> bool {
+    // "stream name already in use with a different configuration"
+    matches!(error, JetStreamError::Refused { err_code: 10058, .. })
+}
+
+fn not_created(wanted: &Config, source: JetStreamError) -> ProvisionError {
+    ProvisionError::JetStream { what: format!("create the stream {}", wanted.name), source }
+}
+
+fn check(wanted: &Config, found: &Config) -> Result<(), ProvisionError> {
+    let all = differences(wanted, found);
+    let fatal: Vec<String> = all.iter().filter(|one| one.fatal).map(Difference::to_string).collect();
+    if !fatal.is_empty() {
+        return Err(ProvisionError::Different { stream: wanted.name.clone(), differences: fatal.join("; ") });
+    }
+    for difference in all {
+        tracing::warn!(stream = wanted.name, "{difference}; left as it is");
+    }
+    Ok(())
+}
