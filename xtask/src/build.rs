@@ -1,0 +1,44 @@
+//! Builds programs of the workspace and says where they are.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+
+use crate::process::cargo;
+
+/// The programs of some packages, by name.
+pub(crate) struct Programs(HashMap<String, PathBuf>);
+
+impl Programs {
+    /// Builds all programs of `packages`.
+    pub(crate) fn build(packages: &[&str], release: bool) -> Result<Self> {
+        eprintln!("building {}", packages.join(", "));
+        let mut command = cargo();
+        command.args(["build", "--bins", "--message-format=json-render-diagnostics"]);
+        command.args(packages.iter().flat_map(|package| ["--package", package]));
+        if release {
+            command.arg("--release");
+        }
+        let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo build")?;
+        if !output.status.success() {
+            bail!("cargo build ended with {}", output.status);
+        }
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        Ok(Self(messages.filter_map(|message| program(&message)).collect()))
+    }
+
+    /// Where the program called `name` is.
+    pub(crate) fn path(&self, name: &str) -> Result<&PathBuf> {
+        self.0.get(name).ok_or_else(|| anyhow!("cargo build made no program called {name}"))
+    }
+}
+
+fn program(message: &Value) -> Option<(String, PathBuf)> {
+    let executable = message.get("executable")?.as_str()?;
+    let name = message.get("target")?.get("name")?.as_str()?;
+    Some((name.to_owned(), PathBuf::from(executable)))
+}

