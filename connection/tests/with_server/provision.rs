@@ -1,0 +1,192 @@
+//! Creating and checking a namespace.
+
+use async_nats::jetstream::stream::{Config, PersistenceMode, RetentionPolicy, SubjectTransform};
+use stepwell_connection::provision::{
+    ProvisionError, ProvisionOptions, ensure_queue, layout, provision, settings, stream_info,
+};
+use stepwell_connection::{ConnectError, ConnectionOptions};
+use stepwell_shared::encoding::VERSION;
+use stepwell_shared::ids::{Name, Namespace};
+use stepwell_shared::subject::Bucket;
+
+use crate::support::{connect, namespace, server, server_with, shared};
+
+fn with_partitions(partitions: u32) -> ProvisionOptions {
+    ProvisionOptions { partitions: Some(partitions), ..ProvisionOptions::default() }
+}
+
+#[tokio::test]
+async fn everything_is_created_once_and_then_found() {
+    let (_server, connection, created) = namespace().await;
+    assert_eq!((created.v, created.partitions), (VERSION, 16));
+    let options = ProvisionOptions::default();
+    assert_eq!(provision(&connection, &options).await.unwrap(), created);
+    assert_eq!(provision(&connection, &with_partitions(16)).await.unwrap(), created);
+    assert_eq!(settings(&connection).await.unwrap(), created);
+    let layout = layout(connection.namespace(), &created, &options);
+    assert_eq!(layout.len(), 9);
+    for wanted in layout {
+        let found = stream_info(&connection, &wanted.name).await.unwrap().unwrap().config;
+        assert_eq!(stepwell_connection::provision::differences(&wanted, &found), [], "{}", wanted.name);
+    }
+    for bucket in [Bucket::State, Bucket::Timers, Bucket::Idempotency, Bucket::Owners, Bucket::Heartbeats] {
+        let store = connection.bucket(bucket).await.unwrap();
+        store.put("key", "value".into()).await.unwrap();
+        assert_eq!(store.get("key").await.unwrap().unwrap(), "value");
+    }
+}
+
+#[tokio::test]
+async fn orchestrators_that_start_at_once_agree() {
+    let server = shared(server());
+    let tasks: Vec<_> = [3, 5, 7, 11]
+        .map(|partitions| {
+            let server = server.clone();
+            tokio::spawn(
+                async move { provision(&connect(&server).await, &with_partitions(partitions)).await },
+            )
+        })
+        .into();
+    let mut won = Vec::new();
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(settings) => won.push(settings.partitions),
+            Err(ProvisionError::Partitions { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(won.len(), 1);
+    let connection = connect(&server).await;
+    assert_eq!(provision(&connection, &ProvisionOptions::default()).await.unwrap().partitions, won[0]);
+}
+
+#[tokio::test]
+async fn another_number_of_partitions_is_refused() {
+    let (_server, connection, _) = namespace().await;
+    let error = provision(&connection, &with_partitions(8)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the namespace default has 16 partitions and 8 were asked for; the number is fixed when a \
+         namespace is created. Leave --partitions out, or use another namespace"
+    );
+    for none in [0, 257] {
+        let error = provision(&connection, &with_partitions(none)).await.unwrap_err();
+        assert_eq!(error, ProvisionError::PartitionCount(none));
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_nobody_created_is_no_namespace() {
+    let server = server();
+    let connection = connect(&server).await;
+    let error = settings(&connection).await.unwrap_err();
+    assert_eq!(error, ProvisionError::NotProvisioned { namespace: "default".into() });
+    let error = ensure_queue(&connection, &Name::new("q").unwrap()).await.unwrap_err();
+    assert_eq!(error, ProvisionError::NotProvisioned { namespace: "default".into() });
+}
+
+#[tokio::test]
+async fn namespaces_stand_beside_each_other() {
+    let (server, _, _) = namespace().await;
+    let options = ConnectionOptions {
+        namespace: Namespace::new("other").unwrap(),
+        ..ConnectionOptions::to_url(&server.url())
+    };
+    let other = options.connect("test").await.unwrap();
+    assert_eq!(provision(&other, &with_partitions(4)).await.unwrap().partitions, 4);
+}
+
+/// Creates one stream of the layout with a change, then provisions; returns the text of the error.
+async fn refused(stream: &str, change: fn(&mut Config)) -> String {
+    let server = server();
+    let connection = connect(&server).await;
+    let settings = stepwell_connection::provision::Settings { v: VERSION, partitions: 16 };
+    let layout = layout(connection.namespace(), &settings, &ProvisionOptions::default());
+    let mut config = layout.into_iter().find(|config| config.name == stream).unwrap();
+    change(&mut config);
+    connection.jetstream().create_stream(&config).await.unwrap();
+    let before = stream_info(&connection, stream).await.unwrap().unwrap().config;
+    let error = provision(&connection, &ProvisionOptions::default()).await.unwrap_err();
+    let after = stream_info(&connection, stream).await.unwrap().unwrap().config;
+    assert_eq!(before, after, "what exists is never changed");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn streams_that_would_lose_or_misplace_messages_are_refused() {
+    let error = refused("STEPWELL_default_TASKS", |c| c.retention = RetentionPolicy::Limits).await;
+    assert!(error.contains("retention is limits, expected workqueue"), "{error}");
+    let error = refused("STEPWELL_default_HISTORY", |c| c.persist_mode = Some(PersistenceMode::Async)).await;
+    assert!(error.contains("persist_mode is async, expected default"), "{error}");
+    let error = refused("STEPWELL_default_EVENTS", |c| {
+        c.subject_transform = Some(SubjectTransform {
+            source: "stepwell.default.workflow.*.>".into(),
+            destination: "stepwell.default.event.{{partition(8,1)}}.{{wildcard(1)}}.>".into(),
+        });
+    })
+    .await;
+    assert!(error.contains("partition(8,1)") && error.contains("partition(16,1)"), "{error}");
+    let error = refused("KV_STEPWELL_default_state", |c| c.max_messages_per_subject = 5).await;
+    assert!(error.contains("max_msgs_per_subject is 5, expected 1"), "{error}");
+}
+
+#[tokio::test]
+async fn a_small_server_gets_streams_without_limits_of_their_own() {
+    let server = server_with("jetstream { max_file_store: 100MB }");
+    let connection = connect(&server).await;
+    provision(&connection, &ProvisionOptions::default()).await.unwrap();
+    let events = stream_info(&connection, "STEPWELL_default_EVENTS").await.unwrap().unwrap();
+    assert_eq!(events.config.max_bytes, -1);
+    // What was asked for by name is not lowered behind anybody's back.
+    let options = ConnectionOptions {
+        namespace: Namespace::new("other").unwrap(),
+        ..ConnectionOptions::to_url(&server.url())
+    };
+    let wanted = ProvisionOptions { max_bytes: Some(1 << 40), ..ProvisionOptions::default() };
+    let error = provision(&options.connect("test").await.unwrap(), &wanted).await.unwrap_err();
+    assert!(matches!(error, ProvisionError::JetStream { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_queue_has_one_consumer_however_often_it_is_asked_for() {
+    let (_server, connection, _) = namespace().await;
+    let queue = Name::new("gpu-workers").unwrap();
+    let mut first = ensure_queue(&connection, &queue).await.unwrap();
+    let config = first.info().await.unwrap().config.clone();
+    assert_eq!(config.durable_name.as_deref(), Some("gpu-workers"));
+    assert_eq!(config.filter_subject, "stepwell.default.task.gpu-workers");
+    ensure_queue(&connection, &queue).await.unwrap();
+    ensure_queue(&connection, &Name::new("default").unwrap()).await.unwrap();
+    let tasks = stream_info(&connection, "STEPWELL_default_TASKS").await.unwrap().unwrap();
+    assert_eq!(tasks.state.consumer_count, 2);
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_for_the_account_is_told() {
+    let server =
+        server_with("accounts { PLAIN { users: [{user: plain, password: secret}] } }\nno_auth_user: plain");
+    let connection = connect(&server).await;
+    let error = provision(&connection, &ProvisionOptions::default()).await.unwrap_err();
+    assert!(matches!(error, ProvisionError::NoJetStream { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_a_missing_server_are_told_apart() {
+    let mut server = server_with("authorization { user: joe, password: right }");
+    let mut options = ConnectionOptions::to_url(&server.url());
+    options.nats_user = Some("joe".into());
+    options.nats_password = Some("right".into());
+    options.connect("test").await.unwrap();
+    options.nats_password = Some("wrong".into());
+    let error = options.connect("test").await.unwrap_err();
+    assert!(matches!(error, ConnectError::Refused { .. }), "{error}");
+    server.kill();
+    let error = options.connect("test").await.unwrap_err();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    assert!(error.retryable());
+    // Who waits gets through when the server is there.
+    options.nats_password = Some("right".into());
+    let waiting = tokio::spawn(async move { options.connect_patiently("test").await.is_ok() });
+    server.restart().unwrap();
+    assert!(waiting.await.unwrap());
+}
