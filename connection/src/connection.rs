@@ -1,6 +1,6 @@
 //! One connection to NATS with what hangs on it. Cheap to clone; all clones are the same connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -37,6 +37,17 @@ struct Inner {
     publisher: Publisher,
     replies: Replies,
     history_replicas: OnceCell<usize>,
+    complaint: Complaint,
+}
+
+/// What the server complained about last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Complaint(Arc<Mutex<Option<String>>>);
+
+impl Complaint {
+    pub(crate) fn set(&self, text: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
 }
 
 /// Why a request to JetStream's API failed.
@@ -72,12 +83,17 @@ impl JetStreamError {
 }
 
 impl Connection {
-    pub(crate) async fn start(client: Client, namespace: Namespace) -> Result<Self, SubscribeError> {
+    pub(crate) async fn start(
+        client: Client,
+        namespace: Namespace,
+        complaint: Complaint,
+    ) -> Result<Self, SubscribeError> {
         let publisher = Publisher::start(&client).await?;
         let replies = Replies::start(&client).await?;
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         let history_replicas = OnceCell::new();
-        Ok(Self(Arc::new(Inner { client, jetstream, namespace, publisher, replies, history_replicas })))
+        let inner = Inner { client, jetstream, namespace, publisher, replies, history_replicas, complaint };
+        Ok(Self(Arc::new(inner)))
     }
 
     /// The NATS client.
@@ -111,6 +127,13 @@ impl Connection {
             State::Connected => true,
             State::Pending | State::Disconnected => false,
         }
+    }
+
+    /// What the server complained about last, such as a missing permission. It never says which request
+    /// it means: that one just gets no answer.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        self.0.complaint.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The largest body that one message may have: larger ones must be sent in chunks.

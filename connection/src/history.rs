@@ -5,10 +5,8 @@
 //! how far the subject goes, and what the nearest replica does not have yet is fetched from the leader: a
 //! caller never sees less than what was acknowledged before it asked.
 
-use async_nats::{HeaderMap, Message, StatusCode};
+use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures_util::StreamExt;
-use serde::Serialize;
 use stepwell_shared::encoding::{self, Assembler, ChunkPlace, DecodeError};
 use stepwell_shared::headers::CHUNK;
 use stepwell_shared::history::Record;
@@ -16,15 +14,7 @@ use stepwell_shared::subject::Stream;
 use thiserror::Error;
 
 use crate::connection::{Connection, JetStreamError};
-
-/// Messages per request. The answers come without flow control into the client's buffer of 65 536.
-const PAGE_MESSAGES: usize = 1_024;
-
-/// Bytes per request: what the client has to hold at once.
-const PAGE_BYTES: usize = 8 * 1024 * 1024;
-
-/// Longest wait for the next message of a page.
-const MESSAGE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+use crate::page::read_page;
 
 /// One record, with its place in the stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,12 +80,13 @@ pub async fn read_history(
         0
     };
     loop {
-        let page = read_page(connection, subject, next).await.map_err(failed)?;
-        for message in &page.messages {
-            reader.take_in(message)?;
+        let page = read_page(connection, Stream::History, subject, next).await.map_err(failed)?;
+        for message in page.messages {
+            let place = Place::of(message.headers.as_ref());
+            reader.take_in(&Raw { sequence: message.sequence, place, body: message.body })?;
         }
         next = next.max(reader.history.last_sequence + 1);
-        if page.messages.is_empty() || !page.more {
+        if !page.more {
             break;
         }
     }
@@ -169,70 +160,6 @@ impl<'a> Reader<'a> {
         self.history.records.push(StoredRecord { first_sequence, last_sequence, record });
         Ok(())
     }
-}
-
-struct Page {
-    messages: Vec<Raw>,
-    more: bool,
-}
-
-#[derive(Serialize)]
-struct BatchRequest<'a> {
-    seq: u64,
-    next_by_subj: &'a str,
-    batch: usize,
-    max_bytes: usize,
-}
-
-/// Reads up to a page of messages from `from` on, by a batched direct get: the messages come one by one
-/// to an inbox, and then one without body that says how many are left.
-async fn read_page(connection: &Connection, subject: &str, from: u64) -> Result<Page, JetStreamError> {
-    let client = connection.client();
-    let other = |error: &dyn std::fmt::Display| JetStreamError::Other(error.to_string());
-    let request =
-        BatchRequest { seq: from, next_by_subj: subject, batch: PAGE_MESSAGES, max_bytes: PAGE_BYTES };
-    let api = format!("$JS.API.DIRECT.GET.{}", Stream::History.name(connection.namespace()));
-    let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| other(&error))?;
-    let sent = client.publish_with_reply(api, inbox, encoding::encode(&request).into()).await;
-    sent.map_err(|error| other(&error))?;
-    let mut messages = Vec::new();
-    loop {
-        let answer = tokio::time::timeout(MESSAGE_TIMEOUT, answers.next()).await;
-        let answer = answer.map_err(|_| JetStreamError::TimedOut)?;
-        let Some(message) = answer else {
-            return Err(JetStreamError::Other("the connection to NATS is closed".into()));
-        };
-        match message.status {
-            None => messages.push(raw(message)?),
-            Some(StatusCode::NOT_FOUND) => return Ok(Page { messages, more: false }),
-            Some(StatusCode::NO_RESPONDERS) => return Err(JetStreamError::Unavailable),
-            Some(status) if status.as_u16() == END_OF_BATCH => {
-                let more = number(&message, "Nats-Num-Pending").is_some_and(|pending| pending > 0);
-                return Ok(Page { messages, more });
-            }
-            Some(status) => {
-                return Err(JetStreamError::Refused {
-                    code: usize::from(status.as_u16()),
-                    err_code: 0,
-                    description: message.description.unwrap_or_default(),
-                });
-            }
-        }
-    }
-}
-
-/// The status of the message that ends a batch.
-const END_OF_BATCH: u16 = 204;
-
-fn raw(message: Message) -> Result<Raw, JetStreamError> {
-    let sequence = number(&message, "Nats-Sequence")
-        .ok_or_else(|| JetStreamError::Other("a stored message came without its sequence number".into()))?;
-    Ok(Raw { sequence, place: Place::of(message.headers.as_ref()), body: message.payload })
-}
-
-fn number(message: &Message, header: &str) -> Option<u64> {
-    message.headers.as_ref()?.get(header)?.as_str().parse().ok()
 }
 
 /// Reads that are answered by the stream's leader, one message each.

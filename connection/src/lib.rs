@@ -7,6 +7,7 @@
 pub mod chunked;
 pub mod clock;
 pub mod history;
+pub mod page;
 pub mod provision;
 
 mod ack;

@@ -9,7 +9,7 @@ use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use stepwell_shared::ids::Namespace;
 use thiserror::Error;
 
-use crate::connection::Connection;
+use crate::connection::{Complaint, Connection};
 
 /// Where a server is looked for when nothing is said.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -51,11 +51,25 @@ pub struct ConnectionOptions {
     pub namespace: Namespace,
 
     /// Credentials file (.creds) with JWT and seed
-    #[arg(long, env = "NATS_CREDS", value_name = "FILE", global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "NATS_CREDS",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Connection",
+        hide_short_help = true
+    )]
     pub nats_creds: Option<PathBuf>,
 
     /// User name
-    #[arg(long, env = "NATS_USER", value_name = "NAME", global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "NATS_USER",
+        value_name = "NAME",
+        global = true,
+        help_heading = "Connection",
+        hide_short_help = true
+    )]
     pub nats_user: Option<String>,
 
     /// Password; prefer the variable, a command line is visible to others
@@ -65,7 +79,8 @@ pub struct ConnectionOptions {
         value_name = "PASSWORD",
         hide_env_values = true,
         global = true,
-        help_heading = "Connection"
+        help_heading = "Connection",
+        hide_short_help = true
     )]
     pub nats_password: Option<String>,
 
@@ -76,28 +91,57 @@ pub struct ConnectionOptions {
         value_name = "TOKEN",
         hide_env_values = true,
         global = true,
-        help_heading = "Connection"
+        help_heading = "Connection",
+        hide_short_help = true
     )]
     pub nats_token: Option<String>,
 
     /// File with an NKey seed
-    #[arg(long, env = "NATS_NKEY", value_name = "FILE", global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "NATS_NKEY",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Connection",
+        hide_short_help = true
+    )]
     pub nats_nkey: Option<PathBuf>,
 
     /// Certificates of authorities to trust, in PEM form
-    #[arg(long, env = "NATS_CA", value_name = "FILE", global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "NATS_CA",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Connection",
+        hide_short_help = true
+    )]
     pub nats_ca: Option<PathBuf>,
 
     /// Client certificate in PEM form; needs --nats-key
-    #[arg(long, env = "NATS_CERT", value_name = "FILE", global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "NATS_CERT",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Connection",
+        hide_short_help = true
+    )]
     pub nats_cert: Option<PathBuf>,
 
     /// Key of the client certificate in PEM form; needs --nats-cert
-    #[arg(long, env = "NATS_KEY", value_name = "FILE", global = true, help_heading = "Connection")]
+    #[arg(
+        long,
+        env = "NATS_KEY",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Connection",
+        hide_short_help = true
+    )]
     pub nats_key: Option<PathBuf>,
 
     /// Speak TLS before the server's greeting, as its `handshake_first` wants it
-    #[arg(long, env = "NATS_TLS_FIRST", global = true, help_heading = "Connection")]
+    #[arg(long, env = "NATS_TLS_FIRST", global = true, help_heading = "Connection", hide_short_help = true)]
     pub nats_tls_first: bool,
 
     /// Prefix of inboxes, when permissions allow only one of the user's own
@@ -106,7 +150,8 @@ pub struct ConnectionOptions {
         env = "NATS_INBOX_PREFIX",
         value_name = "SUBJECT",
         global = true,
-        help_heading = "Connection"
+        help_heading = "Connection",
+        hide_short_help = true
     )]
     pub nats_inbox_prefix: Option<String>,
 }
@@ -176,9 +221,11 @@ impl ConnectionOptions {
     /// [`ConnectError`] says what to check.
     pub async fn connect(&self, client_name: &str) -> Result<Connection, ConnectError> {
         let servers = self.servers()?;
-        let connected = self.client_options(client_name).await?.connect(servers).await;
-        let client = connected.map_err(|error| self.not_connected(&error))?;
-        Connection::start(client, self.namespace.clone()).await.map_err(|error| ConnectError::Unreachable {
+        let complaint = Complaint::default();
+        let options = self.client_options(client_name, complaint.clone()).await?;
+        let client = options.connect(servers).await.map_err(|error| self.not_connected(&error))?;
+        let started = Connection::start(client, self.namespace.clone(), complaint).await;
+        started.map_err(|error| ConnectError::Unreachable {
             url: self.display_url(),
             reason: format!("the connection was lost again: {error}"),
         })
@@ -224,14 +271,24 @@ impl ConnectionOptions {
         Ok(servers)
     }
 
-    async fn client_options(&self, client_name: &str) -> Result<ConnectOptions, ConnectError> {
+    async fn client_options(
+        &self,
+        client_name: &str,
+        complaint: Complaint,
+    ) -> Result<ConnectOptions, ConnectError> {
         let mut options = ConnectOptions::new()
             .name(client_name)
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
             // Every subject is built by `stepwell_shared::subject`; checking each again costs time.
             .skip_subject_validation(true)
-            .event_callback(|event| async move { log(&event) });
+            .event_callback(move |event| {
+                log(&event);
+                if let Event::ServerError(error) = &event {
+                    complaint.set(error.to_string());
+                }
+                async {}
+            });
         if let Some(path) = &self.nats_creds {
             let read = options.credentials_file(path).await;
             options = read.map_err(|error| wrong("--nats-creds", format!("{}: {error}", path.display())))?;

@@ -190,3 +190,24 @@ async fn a_wrong_password_and_a_missing_server_are_told_apart() {
     server.restart().unwrap();
     assert!(waiting.await.unwrap());
 }
+
+#[tokio::test]
+async fn a_missing_permission_is_remembered_as_the_servers_complaint() {
+    let server = server_with(
+        "authorization { user: joe, password: secret, permissions: { publish: { deny: \"secret.>\" } } }",
+    );
+    let mut options = ConnectionOptions::to_url(&server.url());
+    options.nats_user = Some("joe".into());
+    options.nats_password = Some("secret".into());
+    let connection = options.connect("test").await.unwrap();
+    assert_eq!(connection.complaint(), None);
+    connection.client().publish("secret.x", "".into()).await.unwrap();
+    let complaint = loop {
+        connection.client().flush().await.unwrap();
+        match connection.complaint() {
+            Some(complaint) => break complaint,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert!(complaint.to_lowercase().contains("permissions violation"), "{complaint}");
+}
