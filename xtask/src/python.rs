@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use crate::process::{output, root, run};
 
 /// The client that the Python example uses.
-const NATS_PY: &str = "nats-py==2.11.0";
+const NATS_PY: &str = "nats-py==2.16.0";
 
 /// A Python that can install packages.
 pub(crate) struct Python {
