@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use stepwell_shared::command::Command;
 use stepwell_shared::encoding::VERSION;
 use stepwell_shared::history::{Event, Record, RunStarted, Stall, StallKind, Turn};
-use stepwell_shared::ids::{RunId, WorkerId, WorkflowId};
+use stepwell_shared::ids::{Name, RunId, StepId, WorkerId, WorkflowId};
 use stepwell_shared::summary::{RunSummary, Status};
 
 use crate::alarms::CANCEL_REPEAT_MS;
@@ -253,7 +253,7 @@ impl Workflow {
 
     /// The queues where the run waits for a worker to appear: for its code, or for that of a step.
     #[must_use]
-    pub fn waits_for_workers_on(&self) -> BTreeSet<stepwell_shared::ids::Name> {
+    pub fn waits_for_workers_on(&self) -> BTreeSet<Name> {
         let Some(run) = &self.run else { return BTreeSet::new() };
         let mut queues: BTreeSet<_> = run
             .steps
@@ -265,6 +265,13 @@ impl Workflow {
             queues.insert(run.started.queue.clone());
         }
         queues
+    }
+
+    /// The activity type and the queue of a step that is not finished.
+    #[must_use]
+    pub fn step_names(&self, step: StepId) -> Option<(Name, Name)> {
+        let step = self.run.as_ref()?.steps.get(&step)?;
+        Some((step.activity_type.clone(), step.queue.clone()))
     }
 
     /// The run's start, for those who need its type or queue.

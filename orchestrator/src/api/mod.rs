@@ -1,0 +1,169 @@
+//! The API on core NATS, as a NATS micro service: what plain NATS clients, the CLI and the SDK ask.
+//!
+//! Every orchestrator answers, active or not. Requests that change something become events like everybody
+//! else's; reads come from the streams and buckets.
+
+mod events;
+mod reads;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::service::{Request, Service, ServiceExt as _};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use serde::Serialize;
+use stepwell_connection::chunked;
+use stepwell_connection::{Connection, JetStreamError};
+use stepwell_shared::api::{ApiAnswer, ApiError};
+use stepwell_shared::encoding::encode;
+use stepwell_shared::error_code::ErrorCode;
+use stepwell_shared::subject;
+use tokio::sync::{Semaphore, watch};
+
+use crate::engine::Ground;
+use crate::shell::Shell;
+use crate::workers::Workers;
+
+/// Most requests that are worked on at the same time; further ones wait.
+const MAX_REQUESTS: usize = 1_024;
+
+/// How long a request that became an event is waited for.
+pub(crate) const VERDICT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The service's version, which NATS wants as a semantic version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) connection: Connection,
+    pub(crate) partitions: u32,
+    pub(crate) query_timeout: Duration,
+    pub(crate) workers: Arc<Workers>,
+    pub(crate) active: watch::Receiver<Option<Arc<Shell>>>,
+}
+
+/// A running service.
+pub(crate) struct ApiService {
+    service: Service,
+    tasks: tokio::task::JoinSet<()>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Start,
+    Signal,
+    Cancel,
+    Terminate,
+    Compensation,
+    Query,
+    Result,
+    Describe,
+    History,
+    List,
+    Rejected,
+    Workers,
+}
+
+const VERBS: [(Verb, &str); 12] = [
+    (Verb::Start, "start"),
+    (Verb::Signal, "signal"),
+    (Verb::Cancel, "cancel"),
+    (Verb::Terminate, "terminate"),
+    (Verb::Compensation, "compensation"),
+    (Verb::Query, "query"),
+    (Verb::Result, "result"),
+    (Verb::Describe, "describe"),
+    (Verb::History, "history"),
+    (Verb::List, "list"),
+    (Verb::Rejected, "rejected"),
+    (Verb::Workers, "workers"),
+];
+
+/// Begins to answer.
+pub(crate) async fn serve(
+    ground: &Ground,
+    active: watch::Receiver<Option<Arc<Shell>>>,
+) -> Result<ApiService, JetStreamError> {
+    let connection = ground.connection.clone();
+    let failed = |error: async_nats::Error| JetStreamError::Other(error.to_string());
+    let builder = connection.client().service_builder().description("Stepwell: durable execution");
+    let service = builder.start("stepwell", VERSION).await.map_err(failed)?;
+    let api = Api {
+        partitions: ground.settings.partitions,
+        query_timeout: ground.options.workflow_task_timeout,
+        workers: Arc::clone(&ground.workers),
+        active,
+        connection: connection.clone(),
+    };
+    let room = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let mut tasks = tokio::task::JoinSet::new();
+    for (verb, name) in VERBS {
+        let subject = subject::api(connection.namespace(), name);
+        let endpoint = service.endpoint_builder().name(name).add(subject).await.map_err(failed)?;
+        tasks.spawn(listen(api.clone(), verb, endpoint, Arc::clone(&room)));
+    }
+    Ok(ApiService { service, tasks })
+}
+
+impl ApiService {
+    /// Stops to answer.
+    pub(crate) async fn stop(mut self) {
+        if let Err(error) = self.service.stop().await {
+            tracing::debug!(%error, "the API did not stop in good order");
+        }
+        self.tasks.abort_all();
+    }
+}
+
+/// An error of the API without a run.
+pub(crate) fn api_error(code: ErrorCode, message: impl Into<String>) -> ApiError {
+    ApiError { code, message: message.into(), run_id: None }
+}
+
+async fn listen(
+    api: Api,
+    verb: Verb,
+    mut endpoint: async_nats::service::endpoint::Endpoint,
+    room: Arc<Semaphore>,
+) {
+    while let Some(request) = endpoint.next().await {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let api = api.clone();
+        tokio::spawn(async move {
+            answer(&api, verb, request).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(api: &Api, verb: Verb, request: Request) {
+    let Some(reply) = request.message.reply.clone() else { return };
+    let body = &request.message.payload;
+    let answer = match verb {
+        Verb::Start => encoded(events::start(api, body).await),
+        Verb::Signal => encoded(events::signal(api, body).await),
+        Verb::Cancel => encoded(events::stop(api, body, events::Stop::Cancel).await),
+        Verb::Terminate => encoded(events::stop(api, body, events::Stop::Terminate).await),
+        Verb::Compensation => encoded(events::compensation(api, body).await),
+        Verb::Query => encoded(reads::query(api, body).await),
+        Verb::Result => encoded(reads::result(api, body).await),
+        Verb::Describe => encoded(reads::describe(api, body).await),
+        Verb::History => encoded(reads::history(api, body).await),
+        Verb::List => encoded(reads::list(api, body).await),
+        Verb::Rejected => encoded(reads::rejected(api).await),
+        Verb::Workers => encoded(reads::workers(api)),
+    };
+    if let Err(error) = chunked::reply(api.connection.client(), reply, answer).await {
+        tracing::warn!(%error, verb = ?verb, "an answer could not be sent");
+    }
+}
+
+fn encoded<T: Serialize>(outcome: Result<T, ApiError>) -> Bytes {
+    let answer = match outcome {
+        Ok(body) => ApiAnswer::Ok(body),
+        Err(error) => ApiAnswer::Error(error),
+    };
+    encode(&answer).into()
+}

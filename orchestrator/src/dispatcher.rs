@@ -1,0 +1,191 @@
+//! The one task that knows which workflows are in memory. It hands arrivals to drives and takes workflows
+//! back; it never waits for NATS.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use stepwell_orchestrator_core::Input;
+use stepwell_shared::announce::Announcement;
+use stepwell_shared::ids::{Name, RunId, WorkerId, WorkflowId};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::drive::{Delivery, Held, drive};
+use crate::shell::Shell;
+use crate::slots::Slots;
+use crate::timers::Due;
+
+/// Most events that are read and not done. Reading stops there: memory does not grow with the backlog.
+pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
+
+/// Room between the reader of EVENTS and the dispatcher.
+pub(crate) const INBOX_ROOM: usize = 4_096;
+
+/// Room for requests to the dispatcher.
+pub(crate) const REQUEST_ROOM: usize = 4_096;
+
+/// Events that are taken from the inbox at once.
+const BATCH: usize = 256;
+
+/// An event that was read from the stream.
+pub(crate) struct Incoming {
+    pub(crate) id: WorkflowId,
+    pub(crate) delivery: Delivery,
+}
+
+/// What others want of the dispatcher.
+pub(crate) enum Request {
+    /// A drive is done with its workflow.
+    Finished { id: WorkflowId, held: Option<Box<Held>> },
+    /// Runs whose time has come.
+    Due(Vec<Due>),
+    /// A worker became known.
+    WorkerAppeared(Announcement),
+    /// Everything that a predecessor left has been read.
+    CaughtUp,
+    /// Where a run stands, if it is in memory with nothing to do.
+    Peek { id: WorkflowId, answer: oneshot::Sender<Option<Peeked>> },
+}
+
+/// Where a run stands, for a query.
+pub(crate) struct Peeked {
+    pub(crate) run_id: RunId,
+    pub(crate) workflow_type: Name,
+    pub(crate) queue: Name,
+    pub(crate) turn_index: u64,
+    pub(crate) first_sequence: u64,
+    pub(crate) history_subject: String,
+    pub(crate) sticky: Option<WorkerId>,
+}
+
+/// Runs until `stop`; then begins nothing more and returns when no drive is under way.
+pub(crate) async fn dispatch(
+    shell: Arc<Shell>,
+    mut inbox: mpsc::Receiver<Incoming>,
+    mut requests: mpsc::Receiver<Request>,
+    stop: CancellationToken,
+) {
+    let mut dispatcher = Dispatcher {
+        slots: Slots::new(shell.options.max_cached_runs),
+        ready: VecDeque::new(),
+        active: 0,
+        drives: TaskTracker::new(),
+        shell,
+    };
+    let mut batch = Vec::with_capacity(BATCH);
+    loop {
+        let room = dispatcher.shell.floors.in_flight() < MAX_IN_FLIGHT;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(request) = requests.recv() => dispatcher.handle(request),
+            read = inbox.recv_many(&mut batch, BATCH), if room => {
+                if read == 0 {
+                    break;
+                }
+                for incoming in batch.drain(..) {
+                    dispatcher.deliver(&incoming.id, incoming.delivery);
+                }
+            }
+            // Room comes back when effects are confirmed, which nobody reports here.
+            () = tokio::time::sleep(std::time::Duration::from_millis(20)), if !room => {}
+        }
+        dispatcher.begin_ready();
+    }
+    dispatcher.drain(requests).await;
+}
+
+struct Dispatcher {
+    shell: Arc<Shell>,
+    slots: Slots,
+    ready: VecDeque<WorkflowId>,
+    active: usize,
+    drives: TaskTracker,
+}
+
+impl Dispatcher {
+    fn handle(&mut self, request: Request) {
+        match request {
+            Request::Finished { id, held } => self.finished(&id, held),
+            Request::Due(due) => {
+                let now = stepwell_connection::clock::now_ms();
+                for Due { id, due_ms } in due {
+                    self.shell.metrics.timers_fired.inc();
+                    let lag = now.saturating_sub(due_ms) as f64 / 1_000.0;
+                    self.shell.metrics.timer_lag_seconds.observe(lag);
+                    self.deliver(&id, Delivery::internal(Input::Wake));
+                }
+            }
+            Request::WorkerAppeared(announcement) => {
+                for id in self.shell.parked.take(&announcement.queue) {
+                    let input = Input::WorkerAppeared {
+                        queue: announcement.queue.clone(),
+                        workflows: announcement.workflows.clone(),
+                        activities: announcement.activities.clone(),
+                    };
+                    self.deliver(&id, Delivery::internal(input));
+                }
+            }
+            Request::CaughtUp => {
+                self.shell.caught_up.store(true, Ordering::Release);
+                for id in self.shell.recovery.take_later() {
+                    self.deliver(&id, Delivery::internal(Input::Wake));
+                }
+            }
+            Request::Peek { id, answer } => {
+                let _ = answer.send(self.slots.peek(&id).and_then(peeked));
+            }
+        }
+        self.shell.metrics.cached_runs.set(i64::try_from(self.slots.len()).unwrap_or(i64::MAX));
+    }
+
+    fn deliver(&mut self, id: &WorkflowId, delivery: Delivery) {
+        if self.slots.deliver(id, delivery) {
+            self.ready.push_back(id.clone());
+        }
+    }
+
+    fn finished(&mut self, id: &WorkflowId, held: Option<Box<Held>>) {
+        self.active -= 1;
+        let mut evicted = 0;
+        if self.slots.end(id, held, &mut evicted) {
+            self.ready.push_back(id.clone());
+        }
+        self.shell.metrics.cache_evictions.inc_by(evicted);
+    }
+
+    fn begin_ready(&mut self) {
+        while self.active < self.shell.options.max_active_runs
+            && let Some(id) = self.ready.pop_front()
+        {
+            let Some((held, mail)) = self.slots.begin(&id) else { continue };
+            self.active += 1;
+            self.drives.spawn(drive(Arc::clone(&self.shell), id, held, mail));
+        }
+    }
+
+    /// Lets the drives that are under way finish; what else has arrived stays undone and is read again.
+    async fn drain(self, mut requests: mpsc::Receiver<Request>) {
+        self.drives.close();
+        let drives = self.drives;
+        tokio::select! {
+            () = drives.wait() => {}
+            () = async { while requests.recv().await.is_some() {} } => {}
+        }
+    }
+}
+
+fn peeked(held: &Held) -> Option<Peeked> {
+    let started = held.workflow.started()?;
+    Some(Peeked {
+        run_id: held.workflow.run_id()?.clone(),
+        workflow_type: started.workflow_type.clone(),
+        queue: started.queue.clone(),
+        turn_index: held.workflow.turn_index(),
+        first_sequence: held.first_sequence,
+        history_subject: held.history_subject.clone(),
+        sticky: held.sticky.clone(),
+    })
+}

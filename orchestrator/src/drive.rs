@@ -1,0 +1,374 @@
+//! One workflow from arrival to commit: take in what arrived, ask its code, append the record, carry out
+//! what it wants. One drive at a time per workflow; many workflows at once.
+//!
+//! After a crash the same loop runs over the same events. Nothing acts before its record is stored, and no
+//! event counts as done before everything behind it is confirmed.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use stepwell_connection::PublishError;
+use stepwell_connection::clock::now_ms;
+use stepwell_orchestrator_core::{Arrival, Commit, Effect, Input, Ruling, Workflow};
+use stepwell_shared::error_code::ErrorCode;
+use stepwell_shared::history::StallKind;
+use stepwell_shared::ids::{Name, WorkerId, WorkflowId};
+use stepwell_shared::limits::MAX_TURN_EVENTS;
+use stepwell_shared::subject;
+
+use crate::answers;
+use crate::ask::{Asked, ask_turn, turn_task};
+use crate::counting;
+use crate::decode::Timings;
+use crate::dispatcher::Request;
+use crate::effects::{self, Sent};
+use crate::event_log::{self, LoadError, Loaded};
+use crate::floor::Receipt;
+use crate::rejections::{self, Raw};
+use crate::shell::Shell;
+
+/// Pause before a workflow is tried again whose history could not be read or written.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Something that arrived for a workflow, with what is owed when it has been dealt with.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) arrival: Arrival,
+    pub(crate) receipt: Option<Receipt>,
+    pub(crate) answer_to: Option<String>,
+    /// As it came, to be set aside if it is refused.
+    pub(crate) raw: Option<Raw>,
+    /// What a worker measured, if it is a report.
+    pub(crate) timings: Option<Timings>,
+}
+
+/// A delivery and how it was taken.
+pub(crate) struct Taken {
+    pub(crate) delivery: Delivery,
+    pub(crate) ruling: Ruling,
+    /// Activity type and queue of the step that a report is about.
+    pub(crate) step: Option<(Name, Name)>,
+}
+
+/// A workflow in memory, and its place in the HISTORY stream.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) workflow: Workflow,
+    pub(crate) history_subject: String,
+    pub(crate) first_sequence: u64,
+    pub(crate) last_sequence: u64,
+    /// The worker whose cache has the run.
+    pub(crate) sticky: Option<WorkerId>,
+    /// The queues on which it was last said to wait for workers.
+    waits_on: BTreeSet<Name>,
+    /// Records up to this index were made by predecessors, and what they wanted was not checked yet.
+    unchecked_up_to: Option<u64>,
+}
+
+impl Delivery {
+    /// A delivery that did not come from the EVENTS stream.
+    pub(crate) fn internal(input: Input) -> Self {
+        Self {
+            arrival: Arrival { sequence: None, input },
+            receipt: None,
+            answer_to: None,
+            raw: None,
+            timings: None,
+        }
+    }
+}
+
+impl Held {
+    fn new(shell: &Shell, loaded: Loaded, check: bool) -> Self {
+        let id = loaded.workflow.id();
+        Self {
+            history_subject: subject::history(shell.connection.namespace(), id, shell.partitions),
+            first_sequence: loaded.first_sequence,
+            last_sequence: loaded.last_sequence,
+            sticky: None,
+            waits_on: BTreeSet::new(),
+            unchecked_up_to: check.then_some(loaded.index_before),
+            workflow: loaded.workflow,
+        }
+    }
+}
+
+/// Works off `mail`, gives the workflow back to the dispatcher, then waits until all effects are
+/// confirmed.
+pub(crate) async fn drive(
+    shell: Arc<Shell>,
+    id: WorkflowId,
+    held: Option<Box<Held>>,
+    mail: VecDeque<Delivery>,
+) {
+    let mut drive = Drive { shell: &shell, id: &id, held, mail, settled: Vec::new(), sent: Vec::new() };
+    drive.work().await;
+    let Drive { held, settled, sent, .. } = drive;
+    // The workflow may go on with its next event while the effects of this one are confirmed.
+    let _ = shell.requests.send(Request::Finished { id: id.clone(), held }).await;
+    effects::confirm(&shell, sent).await;
+    for receipt in settled {
+        shell.floors.done(receipt);
+    }
+}
+
+struct Drive<'a> {
+    shell: &'a Shell,
+    id: &'a WorkflowId,
+    held: Option<Box<Held>>,
+    mail: VecDeque<Delivery>,
+    /// Events that are done as soon as everything that was sent is confirmed.
+    settled: Vec<Receipt>,
+    sent: Vec<Sent>,
+}
+
+impl Drive<'_> {
+    async fn work(&mut self) {
+        let mut pause = PAUSE;
+        loop {
+            if self.held.is_none() {
+                match self.load().await {
+                    Ok(held) => self.held = Some(held),
+                    Err(LoadError::Illegal(error)) => return self.refuse_all(&error.to_string()).await,
+                    Err(LoadError::Read(error)) => {
+                        tracing::warn!(workflow_id = %self.id, %error, "a history cannot be read; trying again");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(PAUSE_MAX);
+                        continue;
+                    }
+                }
+            }
+            let Some(mut held) = self.held.take() else { return };
+            let taken = self.take_in(&mut held).await;
+            self.ask(&mut held).await;
+            let Some(commit) = held.workflow.seal() else {
+                self.settle(taken).await;
+                if self.mail.is_empty() {
+                    self.check_predecessor(&mut held).await;
+                    self.sleep_until_wanted(&mut held).await;
+                    self.held = Some(held);
+                    return;
+                }
+                self.held = Some(held);
+                continue;
+            };
+            match self.store(&mut held, &commit).await {
+                Ok(()) => {
+                    pause = PAUSE;
+                    counting::committed(&self.shell.metrics, &held.workflow, &commit);
+                    let sent = effects::carry_out(self.shell, &held.workflow, commit.effects).await;
+                    self.sent.extend(sent);
+                    self.settle(taken).await;
+                    self.held = Some(held);
+                }
+                Err(error) => {
+                    // The record is not ours, or not stored: forget what it changed, read again, and take
+                    // the same arrivals in again.
+                    for it in taken.into_iter().rev() {
+                        self.mail.push_front(it.delivery);
+                    }
+                    if error != PublishError::WrongLastSequence {
+                        tracing::warn!(workflow_id = %self.id, %error, "a record was not stored; trying again");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(PAUSE_MAX);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn load(&self) -> Result<Box<Held>, LoadError> {
+        let shell = self.shell;
+        // A start for an id of which nothing is known is most likely the first one; if it is not, the
+        // append says so and the history is read then. While catching up, it is known to be likely not.
+        let first = self.mail.front().map(|delivery| &delivery.arrival.input);
+        if matches!(first, Some(Input::Start { .. })) && shell.caught_up.load(Ordering::Acquire) {
+            let fresh = Loaded {
+                workflow: Workflow::new(self.id.clone()),
+                last_sequence: 0,
+                first_sequence: 0,
+                last_record: None,
+                index_before: 0,
+            };
+            return Ok(Box::new(Held::new(shell, fresh, false)));
+        }
+        shell.metrics.cache_loads.inc();
+        let before = shell.recovery.history_sequence;
+        let loaded = event_log::load(&shell.connection, shell.partitions, self.id, before).await?;
+        let check = loaded.index_before > 0;
+        Ok(Box::new(Held::new(shell, loaded, check)))
+    }
+
+    /// Lets the workflow take in as much mail as one record may hold.
+    async fn take_in(&mut self, held: &mut Held) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        while let Some(delivery) = self.mail.pop_front() {
+            if held.workflow.must_seal_before(&delivery.arrival.input) || taken.len() == MAX_TURN_EVENTS {
+                self.mail.push_front(delivery);
+                break;
+            }
+            let now = now_ms();
+            if delivery.arrival.input == Input::Wake {
+                let again = held.workflow.cancellations_to_repeat(now);
+                effects::carry_out(self.shell, &held.workflow, again).await;
+            }
+            let step = match &delivery.arrival.input {
+                Input::Report { step, .. } => held.workflow.step_names(*step),
+                Input::Start { .. }
+                | Input::Signal { .. }
+                | Input::Cancel { .. }
+                | Input::Terminate { .. }
+                | Input::Resolve { .. }
+                | Input::Wake
+                | Input::WorkerAppeared { .. } => None,
+            };
+            let ruling = held.workflow.receive(&delivery.arrival, now);
+            taken.push(Taken { delivery, ruling, step });
+        }
+        held.workflow.advance(now_ms());
+        taken
+    }
+
+    async fn ask(&self, held: &mut Held) {
+        let Some(request) = held.workflow.turn_request(now_ms()) else { return };
+        let (delivered, queue) = (request.events.len(), request.queue.clone());
+        let task = turn_task(&held.workflow, request, &held.history_subject, held.first_sequence);
+        let Some(task) = task else { return };
+        let shell = self.shell;
+        let timeout = shell.options.workflow_task_timeout;
+        let sticky = held.sticky.as_ref();
+        match ask_turn(&shell.connection, &shell.metrics, timeout, task, &queue, sticky).await {
+            Asked::Commands { commands, worker } => {
+                if let Err(error) = held.workflow.answer(commands, Some(worker.clone()), delivered) {
+                    let message = format!("{error}; the code must be changed before the run can go on");
+                    held.workflow.stall(StallKind::InvalidTurn, message, now_ms());
+                    held.sticky = None;
+                } else {
+                    held.sticky = Some(worker);
+                }
+            }
+            Asked::Stalled { kind, message } => {
+                tracing::warn!(workflow_id = %self.id, reason = kind.name(), message, "a run cannot go on");
+                held.workflow.stall(kind, message, now_ms());
+                held.sticky = None;
+            }
+        }
+    }
+
+    /// Appends the record. When the outcome is not known, the history tells.
+    async fn store(&self, held: &mut Held, commit: &Commit) -> Result<(), PublishError> {
+        let shell = self.shell;
+        let (record, last) = (&commit.record, held.last_sequence);
+        let appended =
+            event_log::append(&shell.connection, &shell.metrics, &held.history_subject, record, last).await;
+        let error = match appended {
+            Ok(appended) => {
+                if record.index == 1 {
+                    held.first_sequence = appended.first_sequence;
+                }
+                held.last_sequence = appended.last_sequence;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        match error {
+            PublishError::WrongLastSequence | PublishError::UnknownOutcome => {}
+            PublishError::StorageFull { .. }
+            | PublishError::Refused { .. }
+            | PublishError::NoResponders
+            | PublishError::Closed => return Err(error),
+        }
+        let loaded = event_log::load(&shell.connection, shell.partitions, self.id, 0).await;
+        match loaded {
+            Ok(loaded) if loaded.last_record.as_ref() == Some(record) => {
+                held.first_sequence = loaded.first_sequence;
+                held.last_sequence = loaded.last_sequence;
+                Ok(())
+            }
+            Ok(_) => {
+                if error == PublishError::WrongLastSequence {
+                    shell.metrics.fenced_writes.inc();
+                }
+                Err(error)
+            }
+            Err(_) => Err(error),
+        }
+    }
+
+    /// Answers, sets aside, and marks what will be done when all that was sent is confirmed.
+    async fn settle(&mut self, taken: Vec<Taken>) {
+        for it in taken {
+            counting::taken(&self.shell.metrics, &it);
+            self.answer(&it.delivery, &it.ruling).await;
+            self.settled.extend(it.delivery.receipt);
+        }
+    }
+
+    async fn answer(&self, delivery: &Delivery, ruling: &Ruling) {
+        let connection = &self.shell.connection;
+        if let Ruling::Rejected { code, message, .. } = ruling
+            && let Some(raw) = &delivery.raw
+        {
+            rejections::set_aside(connection, &self.shell.metrics, raw, *code, message).await;
+        }
+        if let Some(answer_to) = &delivery.answer_to
+            && let Some(verdict) = answers::verdict(ruling)
+        {
+            answers::send(connection.client(), answer_to, &verdict).await;
+        }
+    }
+
+    /// Says when the run wants to be woken next, and on whom it waits.
+    async fn sleep_until_wanted(&mut self, held: &mut Held) {
+        let waits_on = held.workflow.waits_for_workers_on();
+        self.shell.parked.set(self.id, &held.waits_on, &waits_on);
+        held.waits_on.clone_from(&waits_on);
+        let (next, idle) = (held.workflow.next_wake(), held.workflow.idle());
+        if let Some(write) = self.shell.timers.want(self.id, next, idle, waits_on) {
+            self.sent.push(effects::write_timer(self.shell, self.id, write).await);
+        }
+    }
+
+    /// Carries out what predecessors recorded as wanted and may not have done: what is neither on the
+    /// TASKS stream nor answered. Only when everything they left has been taken in.
+    async fn check_predecessor(&mut self, held: &mut Held) {
+        let Some(up_to) = held.unchecked_up_to else { return };
+        let shell = self.shell;
+        if !shell.caught_up.load(Ordering::Acquire) {
+            shell.recovery.later(self.id);
+            return;
+        }
+        held.unchecked_up_to = None;
+        let Some(run_id) = held.workflow.run_id() else { return };
+        let mut wanted = held.workflow.outstanding();
+        wanted.retain(|effect| match effect {
+            Effect::Dispatch(it) => {
+                let id = effects::attempt_id(run_id, it.step, it.attempt);
+                let lost = it.wanted_by <= up_to && !shell.recovery.has_task(&id);
+                if lost {
+                    shell.metrics.recovered_tasks.inc();
+                    tracing::info!(workflow_id = %self.id, step = %it.step, "a task was never published; doing it now");
+                }
+                lost
+            }
+            Effect::CancelActivity { .. } | Effect::WriteSummary(_) | Effect::Close(_) => true,
+        });
+        self.sent.extend(effects::carry_out(shell, &held.workflow, wanted).await);
+    }
+
+    /// What is stored for this workflow makes no run: nothing can be decided for it.
+    async fn refuse_all(&mut self, reason: &str) {
+        tracing::error!(workflow_id = %self.id, reason, "a history cannot be understood; its run is left alone");
+        for delivery in std::mem::take(&mut self.mail) {
+            let ruling =
+                Ruling::Rejected { code: ErrorCode::Internal, message: reason.to_owned(), run_id: None };
+            self.answer(&delivery, &ruling).await;
+            self.settled.extend(delivery.receipt);
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Carrying out what a stored record wants. Every effect is published before anything else happens to the
+//! run, and repeated until it is confirmed; only then do the events behind it count as done.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use stepwell_connection::provision::ensure_queue;
+use stepwell_connection::{Ack, PendingAck, PublishError};
+use stepwell_orchestrator_core::{Dispatch, Effect, Workflow};
+use stepwell_shared::encoding::{VERSION, encode};
+use stepwell_shared::headers::MESSAGE_ID;
+use stepwell_shared::ids::{Name, RunId, StepId, WorkflowId};
+use stepwell_shared::subject::{self, Bucket};
+use stepwell_shared::summary::RunSummary;
+use stepwell_shared::task::{ActivityTask, CancelActivity};
+
+use crate::shell::Shell;
+use crate::state_bucket;
+use crate::timers::TimerWrite;
+
+/// Pause before an effect that was not confirmed is published again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A message that must reach a stream, and its acknowledgement.
+pub(crate) struct Sent {
+    message: Outgoing,
+    ack: Result<PendingAck, PublishError>,
+}
+
+/// What to do when the acknowledgement does not come, and when it does.
+#[derive(Clone)]
+struct Outgoing {
+    subject: String,
+    message_id: Option<String>,
+    headers: Vec<(&'static str, &'static str)>,
+    body: Bytes,
+    /// The summary in the body, if it is one: it must not replace a newer one when it is repeated, and
+    /// whoever waits for the run's end is told when it is stored.
+    summary: Option<Box<RunSummary>>,
+}
+
+/// The name under which an attempt is published, and recognised if it is published twice.
+pub(crate) fn attempt_id(run_id: &RunId, step: StepId, attempt: u32) -> String {
+    format!("{run_id}/{step}/{attempt}")
+}
+
+/// Publishes the effects of a record, in order. Nothing is awaited but room in the connection's buffer.
+pub(crate) async fn carry_out(shell: &Shell, workflow: &Workflow, effects: Vec<Effect>) -> Vec<Sent> {
+    let mut sent = Vec::with_capacity(effects.len());
+    let namespace = shell.connection.namespace();
+    let Some(run_id) = workflow.run_id() else { return sent };
+    for effect in effects {
+        match effect {
+            Effect::Dispatch(dispatch) => {
+                ensure_consumer(shell, &dispatch.queue).await;
+                sent.push(send(shell, task_message(shell, workflow, run_id, *dispatch)).await);
+            }
+            Effect::CancelActivity { queue, step } => {
+                let body = encode(&CancelActivity { v: VERSION, run_id: run_id.clone(), step });
+                let subject = subject::cancel_activity(namespace, &queue);
+                // Told again until the step ends, so that it need not be confirmed.
+                let _ = shell.connection.client().publish(subject, body.into()).await;
+            }
+            Effect::WriteSummary(summary) | Effect::Close(summary) => {
+                sent.push(send(shell, summary_message(shell, summary)).await);
+            }
+        }
+    }
+    sent
+}
+
+/// Publishes a change of a run's wake time.
+pub(crate) async fn write_timer(shell: &Shell, id: &WorkflowId, write: TimerWrite) -> Sent {
+    let key = subject::timer_key(id, shell.partitions);
+    let (headers, body) = match write {
+        TimerWrite::Put(entry) => (Vec::new(), encode(&entry)),
+        // A purge marker that takes the earlier values with it and goes away by itself.
+        TimerWrite::Remove => {
+            (vec![("KV-Operation", "PURGE"), ("Nats-Rollup", "sub"), ("Nats-TTL", "60s")], Vec::new())
+        }
+    };
+    let message = Outgoing {
+        subject: Bucket::Timers.subject(shell.connection.namespace(), &key),
+        message_id: None,
+        headers,
+        body: body.into(),
+        summary: None,
+    };
+    send(shell, message).await
+}
+
+/// Returns when every message is stored; those that are not confirmed are sent again, in order.
+pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) {
+    let mut waiting: FuturesUnordered<_> = sent
+        .into_iter()
+        .map(|Sent { message, ack }| async move {
+            let outcome = match ack {
+                Ok(pending) => pending.await,
+                Err(error) => Err(error),
+            };
+            (message, outcome)
+        })
+        .collect();
+    while let Some((message, outcome)) = waiting.next().await {
+        if let Err(error) = outcome {
+            repeat(shell, &message, error).await;
+        }
+        if let Some(summary) = &message.summary
+            && summary.status.closed()
+        {
+            let subject = subject::closed(shell.connection.namespace(), &summary.workflow_id);
+            let _ = shell.connection.client().publish(subject, message.body.clone()).await;
+        }
+    }
+}
+
+async fn repeat(shell: &Shell, message: &Outgoing, mut error: PublishError) {
+    loop {
+        shell.metrics.effect_retries.inc();
+        tracing::warn!(subject = message.subject, %error, "an effect was not confirmed; sending it again");
+        tokio::time::sleep(PAUSE).await;
+        if let Some(summary) = &message.summary
+            && state_bucket::is_newer(&shell.connection, summary).await
+        {
+            return;
+        }
+        let again = match send(shell, message.clone()).await.ack {
+            Ok(pending) => pending.await,
+            Err(error) => Err(error),
+        };
+        match again {
+            Ok(Ack { .. }) => return,
+            Err(next) => error = next,
+        }
+    }
+}
+
+async fn send(shell: &Shell, message: Outgoing) -> Sent {
+    let mut headers = None;
+    if message.message_id.is_some() || !message.headers.is_empty() {
+        let mut map = HeaderMap::new();
+        for (name, value) in &message.headers {
+            map.insert(*name, *value);
+        }
+        if let Some(id) = &message.message_id {
+            map.insert(MESSAGE_ID, id.as_str());
+        }
+        headers = Some(map);
+    }
+    let publisher = shell.connection.publisher();
+    let ack = publisher.publish(message.subject.clone(), headers, message.body.clone()).await;
+    Sent { message, ack }
+}
+
+fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: Dispatch) -> Outgoing {
+    let workflow_type = workflow.started().map(|started| started.workflow_type.clone());
+    let task = ActivityTask {
+        v: VERSION,
+        workflow_id: workflow.id().clone(),
+        workflow_type: workflow_type.unwrap_or_else(|| dispatch.activity_type.clone()),
+        run_id: run_id.clone(),
+        step: dispatch.step,
+        attempt: dispatch.attempt,
+        activity_type: dispatch.activity_type,
+        input: dispatch.input,
+        idempotency_key: format!("{run_id}/{}", dispatch.step),
+        token: shell.tokens.token(run_id, dispatch.step, dispatch.attempt),
+        scheduled_at_ms: dispatch.scheduled_at_ms,
+        schedule_to_start_ms: dispatch.schedule_to_start_ms,
+        start_to_close_ms: dispatch.start_to_close_ms,
+        heartbeat_timeout_ms: dispatch.heartbeat_timeout_ms,
+        maximum_attempts: dispatch.maximum_attempts,
+        heartbeat: dispatch.heartbeat,
+        last_failure: dispatch.last_failure.map(|failure| failure.to_string()),
+    };
+    Outgoing {
+        subject: subject::task(shell.connection.namespace(), &dispatch.queue),
+        message_id: Some(attempt_id(run_id, task.step, task.attempt)),
+        headers: Vec::new(),
+        body: encode(&task).into(),
+        summary: None,
+    }
+}
+
+fn summary_message(shell: &Shell, summary: Box<RunSummary>) -> Outgoing {
+    let key = subject::state_key(&summary.workflow_id);
+    Outgoing {
+        subject: Bucket::State.subject(shell.connection.namespace(), &key),
+        message_id: None,
+        headers: Vec::new(),
+        body: encode(&summary).into(),
+        summary: Some(summary),
+    }
+}
+
+/// Makes sure that the queue's consumer exists, once per queue and process. A queue that cannot be made
+/// now is made by its first worker; the task waits on the stream.
+async fn ensure_consumer(shell: &Shell, queue: &Name) {
+    let known = |shell: &Shell| {
+        shell.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(queue)
+    };
+    if known(shell) {
+        return;
+    }
+    match ensure_queue(&shell.connection, queue).await {
+        Ok(_) => {
+            let mut queues = shell.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            queues.insert(queue.clone());
+        }
+        Err(error) => tracing::warn!(%queue, %error, "the queue's consumer could not be made"),
+    }
+}

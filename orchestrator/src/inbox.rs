@@ -1,0 +1,163 @@
+//! Reading the EVENTS stream in order, without acknowledgements: how far it has been dealt with is kept in
+//! checkpoints. Reading again what was read before is harmless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, pull::OrderedConfig};
+use async_nats::jetstream::{Message, stream};
+use futures_util::StreamExt as _;
+use stepwell_connection::JetStreamError;
+use stepwell_orchestrator_core::Arrival;
+use stepwell_shared::headers::ANSWER_TO;
+use stepwell_shared::subject::Stream;
+use tokio::sync::mpsc;
+
+use crate::answers::{self, answer_subject};
+use crate::decode::decode_event;
+use crate::dispatcher::{Incoming, Request};
+use crate::drive::Delivery;
+use crate::floor::Receipt;
+use crate::rejections::{self, Raw};
+use crate::shell::{Shell, new_run_id};
+
+/// Pause before the stream is opened again after an error.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Reads from `next` on and hands everything to the dispatcher, until nobody takes it any more.
+/// `checkpoints` say per partition what need not be read again; `catch_up` is the stream's last sequence
+/// at the start.
+pub(crate) async fn read(
+    shell: Arc<Shell>,
+    inbox: mpsc::Sender<Incoming>,
+    mut next: u64,
+    checkpoints: Vec<u64>,
+    catch_up: u64,
+) {
+    let mut caught_up = next > catch_up;
+    if caught_up {
+        let _ = shell.requests.send(Request::CaughtUp).await;
+    }
+    loop {
+        match open(&shell, next).await {
+            Ok(mut messages) => {
+                while let Some(message) = messages.next().await {
+                    let message = match message {
+                        Ok(message) => message,
+                        Err(error) => {
+                            tracing::warn!(%error, "reading EVENTS failed; opening it again");
+                            break;
+                        }
+                    };
+                    let Ok((sequence, pending)) = place(&message) else { continue };
+                    if sequence < next {
+                        continue;
+                    }
+                    next = sequence + 1;
+                    shell.metrics.backlog.set(i64::try_from(pending).unwrap_or(i64::MAX));
+                    if !take(&shell, &inbox, &checkpoints, message, sequence).await {
+                        return;
+                    }
+                    if !caught_up && (sequence >= catch_up || pending == 0) {
+                        caught_up = true;
+                        // In the inbox's order, so that it comes after the events before it.
+                        wait_until_taken(&inbox).await;
+                        let _ = shell.requests.send(Request::CaughtUp).await;
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "EVENTS cannot be opened; trying again"),
+        }
+        if inbox.is_closed() {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn open(
+    shell: &Shell,
+    next: u64,
+) -> Result<impl futures_util::Stream<Item = Read> + use<>, JetStreamError> {
+    let other = |error: String| JetStreamError::Other(error);
+    let name = Stream::Events.name(shell.connection.namespace());
+    let stream: stream::Stream<()> = shell
+        .connection
+        .jetstream()
+        .get_stream_no_info(name)
+        .await
+        .map_err(|error| other(error.to_string()))?;
+    let config = OrderedConfig {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: next.max(1) },
+        replay_policy: ReplayPolicy::Instant,
+        ..OrderedConfig::default()
+    };
+    let consumer = stream.create_consumer(config).await.map_err(|error| other(error.to_string()))?;
+    consumer.messages().await.map_err(|error| other(error.to_string()))
+}
+
+type Read = Result<Message, async_nats::jetstream::consumer::pull::OrderedError>;
+
+fn place(message: &Message) -> Result<(u64, u64), ()> {
+    let info = message.info().map_err(|error| tracing::warn!(%error, "a delivery has no place"))?;
+    Ok((info.stream_sequence, info.pending))
+}
+
+/// Takes one message in. False when the dispatcher is gone.
+async fn take(
+    shell: &Arc<Shell>,
+    inbox: &mpsc::Sender<Incoming>,
+    checkpoints: &[u64],
+    message: Message,
+    sequence: u64,
+) -> bool {
+    let partition = message.subject.split('.').nth(3).and_then(|token| token.parse::<u32>().ok());
+    let receipt = Receipt { partition: partition.unwrap_or(0), sequence };
+    let done = checkpoints.get(receipt.partition as usize).is_some_and(|done| sequence <= *done);
+    if done {
+        return true;
+    }
+    shell.floors.begin(receipt);
+    let answer_to = message.headers.as_ref().and_then(|headers| headers.get(ANSWER_TO));
+    let answer_to = answer_subject(answer_to.map(|value| value.as_str()));
+    let raw = Raw { subject: message.subject.to_string(), body: message.payload.clone(), sequence };
+    match decode_event(&raw.subject, &raw.body, &shell.tokens, new_run_id) {
+        Ok(decoded) => {
+            let delivery = Delivery {
+                arrival: Arrival { sequence: Some(sequence), input: decoded.input },
+                receipt: Some(receipt),
+                answer_to,
+                raw: Some(raw),
+                timings: decoded.timings,
+            };
+            inbox.send(Incoming { id: decoded.workflow_id, delivery }).await.is_ok()
+        }
+        Err(refusal) => {
+            // Setting it aside must not hold up the others.
+            let shell = Arc::clone(shell);
+            tokio::spawn(async move {
+                let connection = &shell.connection;
+                rejections::set_aside(connection, &shell.metrics, &raw, refusal.code, &refusal.message).await;
+                if let Some(answer_to) = answer_to {
+                    let ruling = stepwell_orchestrator_core::Ruling::Rejected {
+                        code: refusal.code,
+                        message: refusal.message,
+                        run_id: None,
+                    };
+                    if let Some(verdict) = answers::verdict(&ruling) {
+                        answers::send(connection.client(), &answer_to, &verdict).await;
+                    }
+                }
+                shell.floors.done(receipt);
+            });
+            true
+        }
+    }
+}
+
+/// Returns when the dispatcher has taken everything that was put into the inbox.
+async fn wait_until_taken(inbox: &mpsc::Sender<Incoming>) {
+    while inbox.capacity() < inbox.max_capacity() && !inbox.is_closed() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

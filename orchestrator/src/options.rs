@@ -1,0 +1,64 @@
+//! What an operator may set.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Settings of one orchestrator process.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Address for /metrics, /livez and /readyz; port 0 picks a free one
+    #[arg(long, env = "STEPWELL_LISTEN", default_value = "127.0.0.1:9090")]
+    pub listen: SocketAddr,
+
+    /// Serve no HTTP at all
+    #[arg(long)]
+    pub no_http: bool,
+
+    /// Number of partitions, fixed when the namespace is first used
+    #[arg(long, env = "STEPWELL_PARTITIONS", default_value_t = stepwell_shared::limits::DEFAULT_PARTITIONS)]
+    pub partitions: u32,
+
+    /// Replicas of every stream and bucket, used when they are created
+    #[arg(long, env = "STEPWELL_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+
+    /// How long closed runs are kept
+    #[arg(long, env = "STEPWELL_RETENTION", default_value = "7d", value_parser = parse_duration)]
+    pub retention: Duration,
+
+    /// How many runs are kept in memory between their events
+    #[arg(long, env = "STEPWELL_MAX_CACHED_RUNS", default_value_t = 10_000)]
+    pub max_cached_runs: usize,
+
+    /// How many runs are worked on at the same time
+    #[arg(long, env = "STEPWELL_MAX_ACTIVE_RUNS", default_value_t = 2_000)]
+    pub max_active_runs: usize,
+
+    /// How long a worker may take to answer a workflow task
+    #[arg(long, env = "STEPWELL_WORKFLOW_TASK_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
+    pub workflow_task_timeout: Duration,
+
+    /// How long the lease lasts: a successor works at the latest so long after this process was killed
+    #[arg(long, env = "STEPWELL_LEASE", default_value = "3s", value_parser = parse_duration)]
+    pub lease: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            no_http: false,
+            partitions: stepwell_shared::limits::DEFAULT_PARTITIONS,
+            replicas: 1,
+            retention: Duration::from_secs(7 * 24 * 3600),
+            max_cached_runs: 10_000,
+            max_active_runs: 2_000,
+            workflow_task_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(3),
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 30s, 5m, 12h or 7d"))
+}

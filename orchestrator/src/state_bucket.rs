@@ -1,0 +1,75 @@
+//! The `state` bucket: the summary of every workflow id's latest run, for lists and waiting clients. What
+//! a run is, its history says; this is what is quick to read.
+
+use futures_util::StreamExt as _;
+use stepwell_connection::{Connection, JetStreamError};
+use stepwell_shared::encoding::decode;
+use stepwell_shared::ids::WorkflowId;
+use stepwell_shared::subject::{Bucket, state_key};
+use stepwell_shared::summary::RunSummary;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, pull::OrderedConfig};
+
+/// The summary of a workflow id, if it has one.
+pub(crate) async fn get(
+    connection: &Connection,
+    id: &WorkflowId,
+) -> Result<Option<RunSummary>, JetStreamError> {
+    let bucket = connection.bucket(Bucket::State).await?;
+    let value = bucket.get(state_key(id)).await.map_err(|error| JetStreamError::Other(error.to_string()))?;
+    Ok(value.and_then(|value| decode(&value).ok()))
+}
+
+/// Whether the bucket holds something at least as new as `summary`. When it cannot be read: no.
+pub(crate) async fn is_newer(connection: &Connection, summary: &RunSummary) -> bool {
+    match get(connection, &summary.workflow_id).await {
+        Ok(Some(stored)) if stored.run_id == summary.run_id => {
+            stored.history_length >= summary.history_length
+        }
+        Ok(Some(stored)) => stored.started_at_ms > summary.started_at_ms,
+        Ok(None) | Err(_) => false,
+    }
+}
+
+/// Calls `visit` with every value of a bucket, until it says stop. Reads the bucket as it is now.
+pub(crate) async fn for_each(
+    connection: &Connection,
+    bucket: Bucket,
+    mut visit: impl FnMut(&str, &[u8]),
+) -> Result<(), JetStreamError> {
+    let other = |error: String| JetStreamError::Other(error);
+    let name = bucket.name(connection.namespace());
+    let prefix = format!("$KV.{name}.");
+    let stream = connection.jetstream().get_stream(format!("KV_{name}")).await;
+    let mut stream = stream.map_err(|error| other(error.to_string()))?;
+    let info = stream.info().await.map_err(|error| other(error.to_string()))?;
+    if info.state.messages == 0 {
+        return Ok(());
+    }
+    let last = info.state.last_sequence;
+    let config = OrderedConfig {
+        deliver_policy: DeliverPolicy::All,
+        replay_policy: ReplayPolicy::Instant,
+        filter_subject: format!("{prefix}>"),
+        ..OrderedConfig::default()
+    };
+    let consumer = stream.create_consumer(config).await.map_err(|error| other(error.to_string()))?;
+    let mut messages = consumer.messages().await.map_err(|error| other(error.to_string()))?;
+    while let Some(message) = messages.next().await {
+        let message = message.map_err(|error| other(error.to_string()))?;
+        let (sequence, pending) = {
+            let info = message.info().map_err(|error| other(error.to_string()))?;
+            (info.stream_sequence, info.pending)
+        };
+        let removed = message.headers.as_ref().is_some_and(|headers| headers.get("KV-Operation").is_some());
+        if let Some(key) = message.subject.strip_prefix(prefix.as_str())
+            && !removed
+        {
+            visit(key, &message.payload);
+        }
+        if pending == 0 || sequence >= last {
+            break;
+        }
+    }
+    Ok(())
+}

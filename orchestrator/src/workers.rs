@@ -1,0 +1,80 @@
+//! The workers that are known now, from their announcements. A hint for people and for runs that wait for
+//! a worker; no task is sent anywhere because of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use stepwell_shared::announce::{ANNOUNCE_EXPIRY_MS, Announcement};
+use stepwell_shared::ids::{Name, WorkerId};
+
+use crate::metric_definitions::Metrics;
+
+/// Most workers that are remembered; announcements of further ones are not.
+const MAX_WORKERS: usize = 10_000;
+
+/// The workers that are known now.
+#[derive(Default)]
+pub(crate) struct Workers {
+    known: Mutex<HashMap<WorkerId, Seen>>,
+}
+
+struct Seen {
+    announcement: Announcement,
+    at: Instant,
+}
+
+impl Workers {
+    /// Takes an announcement. True when the worker, or something that it has code for, is new.
+    pub(crate) fn announced(&self, announcement: Announcement) -> bool {
+        let mut known = self.lock();
+        if announcement.leaving {
+            known.remove(&announcement.worker);
+            return false;
+        }
+        let before = known.get(&announcement.worker);
+        let new = before.is_none_or(|seen| {
+            seen.announcement.workflows != announcement.workflows
+                || seen.announcement.activities != announcement.activities
+        });
+        if before.is_some() || known.len() < MAX_WORKERS {
+            known.insert(announcement.worker.clone(), Seen { announcement, at: Instant::now() });
+        }
+        new
+    }
+
+    /// Forgets workers that were not heard of for too long, and writes the gauges.
+    pub(crate) fn sweep(&self, metrics: &Metrics) {
+        let mut known = self.lock();
+        known.retain(|_, seen| seen.at.elapsed() < Duration::from_millis(ANNOUNCE_EXPIRY_MS));
+        let mut queues: BTreeMap<&Name, (i64, i64, i64)> = BTreeMap::new();
+        for seen in known.values() {
+            let sums = queues.entry(&seen.announcement.queue).or_default();
+            sums.0 += 1;
+            sums.1 += i64::from(seen.announcement.slots_used);
+            sums.2 += i64::from(seen.announcement.slots.saturating_sub(seen.announcement.slots_used));
+        }
+        metrics.workers.reset();
+        metrics.worker_slots.reset();
+        for (queue, (workers, used, free)) in queues {
+            let queue = metrics.label(queue.as_str());
+            metrics.workers.with_label_values(&[queue]).set(workers);
+            metrics.worker_slots.with_label_values(&[queue, "used"]).set(used);
+            metrics.worker_slots.with_label_values(&[queue, "free"]).set(free);
+        }
+    }
+
+    /// The workers of a queue, or all of them, by id.
+    pub(crate) fn list(&self, queue: Option<&Name>) -> Vec<Announcement> {
+        let known = self.lock();
+        let wanted =
+            known.values().filter(|seen| queue.is_none_or(|queue| seen.announcement.queue == *queue));
+        let mut list: Vec<_> = wanted.map(|seen| seen.announcement.clone()).collect();
+        list.sort_by(|a, b| (&a.queue, &a.worker).cmp(&(&b.queue, &b.worker)));
+        list
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Seen>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
