@@ -1,6 +1,9 @@
 //! Creating and checking a namespace.
 
+use std::time::Duration;
+
 use async_nats::jetstream::stream::{Config, PersistenceMode, RetentionPolicy, SubjectTransform};
+use stepwell_connection::chunked::{RequestError, request};
 use stepwell_connection::provision::{
     ProvisionError, ProvisionOptions, ensure_queue, layout, provision, settings, stream_info,
 };
@@ -194,7 +197,7 @@ async fn a_wrong_password_and_a_missing_server_are_told_apart() {
 #[tokio::test]
 async fn a_missing_permission_is_remembered_as_the_servers_complaint() {
     let server = server_with(
-        "authorization { user: joe, password: secret, permissions: { publish: { deny: \"secret.>\" } } }",
+        "authorization { users: [{ user: joe, password: secret, permissions: { publish: { deny: secret.x } } }] }",
     );
     let mut options = ConnectionOptions::to_url(&server.url());
     options.nats_user = Some("joe".into());
@@ -203,7 +206,9 @@ async fn a_missing_permission_is_remembered_as_the_servers_complaint() {
     assert_eq!(connection.complaint(), None);
     connection.client().publish("secret.x", "".into()).await.unwrap();
     let complaint = loop {
-        connection.client().flush().await.unwrap();
+        // The complaint comes before the answer to what is sent after it.
+        let nobody = request(&connection, "nobody", "", Duration::from_secs(30)).await;
+        assert_eq!(nobody, Err(RequestError::NoResponders));
         match connection.complaint() {
             Some(complaint) => break complaint,
             None => tokio::task::yield_now().await,
