@@ -1,0 +1,268 @@
+//! The orchestrator seen from plain NATS: no SDK on either side. The test itself is the workflow worker, the
+//! activity worker and the client, and speaks JSON.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use stepwell_connection::ConnectionOptions;
+use stepwell_nats_server::NatsServer;
+use stepwell_orchestrator::Options;
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for anything; reached only when something is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct World {
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+    stop: CancellationToken,
+    orchestrator: tokio::task::JoinHandle<()>,
+    _server: NatsServer,
+    _folder: TempFolder,
+}
+
+struct TempFolder(std::path::PathBuf);
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl World {
+    async fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("stepwell-{name}-{}", std::process::id()));
+        let server = NatsServer::builder(stepwell_nats_server::find().expect("nats-server"))
+            .store_dir(&folder)
+            .start()
+            .expect("nats-server starts");
+        let client = async_nats::connect(server.url()).await.expect("connects");
+        let stop = CancellationToken::new();
+        let (orchestrator, jetstream) = (start_orchestrator(&server, &stop), jetstream::new(client.clone()));
+        let world =
+            Self { client, jetstream, stop, orchestrator, _server: server, _folder: TempFolder(folder) };
+        world.ready().await;
+        world
+    }
+
+    /// Waits until an orchestrator answers.
+    async fn ready(&self) {
+        tokio::time::timeout(PATIENCE, async {
+            while self.client.request("stepwell.default.api.list", "".into()).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("the orchestrator answers");
+    }
+
+    async fn ask(&self, verb: &str, body: Value) -> Value {
+        let subject = format!("stepwell.default.api.{verb}");
+        let answer = tokio::time::timeout(PATIENCE, self.client.request(subject, body.to_string().into()));
+        let answer = answer.await.expect("in time").expect("an answer");
+        serde_json::from_slice(&answer.payload).expect("JSON")
+    }
+
+    /// Answers workflow tasks of a queue with what `code` makes of the turn's events.
+    async fn workflow_worker(&self, queue: &str, code: fn(&Value, &[Value]) -> Value) {
+        let subject = format!("stepwell.default.workflow-task.{queue}");
+        let mut tasks = self.client.queue_subscribe(subject, queue.to_owned()).await.expect("subscribes");
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            while let Some(message) = tasks.next().await {
+                let task: Value = serde_json::from_slice(&message.payload).expect("JSON");
+                let events = task["work"]["turn"]["events"].as_array().cloned().unwrap_or_default();
+                let answer = code(&task, &events);
+                let reply = json!({"v": 1, "worker": "w-1", "answer": answer});
+                let _ = client.publish(message.reply.expect("a reply"), reply.to_string().into()).await;
+            }
+        });
+        self.client.flush().await.expect("flushed");
+    }
+
+    async fn next_activity(&self, queue: &str) -> (jetstream::Message, Value) {
+        // The orchestrator makes the consumer with the queue's first task.
+        let consumer: jetstream::consumer::PullConsumer = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match self.jetstream.get_consumer_from_stream(queue, "STEPWELL_default_TASKS").await {
+                    Ok(consumer) => return consumer,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await
+        .expect("the queue's consumer");
+        let mut messages =
+            consumer.fetch().max_messages(1).expires(PATIENCE).messages().await.expect("a pull");
+        let message = messages.next().await.expect("a task").expect("a task");
+        let task = serde_json::from_slice(&message.payload).expect("JSON");
+        (message, task)
+    }
+
+    async fn report(&self, task: &Value, outcome: Value) {
+        let subject = format!(
+            "stepwell.default.workflow.{}.activity.{}.{}",
+            task["workflow_id"].as_str().unwrap(),
+            task["run_id"].as_str().unwrap(),
+            task["step"].as_str().unwrap()
+        );
+        let body = json!({"v": 1, "attempt": task["attempt"], "token": task["token"], "outcome": outcome});
+        self.publish(&subject, &body.to_string()).await;
+    }
+
+    async fn publish(&self, subject: &str, body: &str) {
+        let ack = self.jetstream.publish(subject.to_owned(), body.to_owned().into()).await.expect("sent");
+        ack.await.expect("stored");
+    }
+
+    async fn rejected(&self, count: usize) -> Vec<Value> {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                let answer = self.ask("rejected", json!({})).await;
+                let list = answer["ok"]["rejected"].as_array().expect("a list").clone();
+                if list.len() >= count {
+                    return list;
+                }
+            }
+        })
+        .await
+        .expect("rejections")
+    }
+
+    async fn finish(self) {
+        self.stop.cancel();
+        self.orchestrator.await.expect("the orchestrator stops in good order");
+    }
+}
+
+fn start_orchestrator(server: &NatsServer, stop: &CancellationToken) -> tokio::task::JoinHandle<()> {
+    let (connection, stop) = (ConnectionOptions::to_url(&server.url()), stop.clone());
+    let options = Options { no_http: true, ..Options::default() };
+    tokio::spawn(async move {
+        stepwell_orchestrator::run(&connection, options, stop).await.expect("runs");
+    })
+}
+
+fn activity(seq: u32, kind: &str) -> Value {
+    json!({"run_activity": {"seq": seq, "type": kind, "queue": "default", "input": seq, "options": {"start_to_close_ms": 10000}}})
+}
+
+/// Two activities, one after the other, then a signal.
+fn two_steps_and_a_signal(_: &Value, events: &[Value]) -> Value {
+    let mut commands = Vec::new();
+    for event in events {
+        let object = event.as_object().expect("an event");
+        let (kind, event) = object.iter().next().expect("one kind");
+        match kind.as_str() {
+            "run_started" => commands.push(activity(1, "first")),
+            "activity_completed" if event["seq"] == 1 => commands.push(activity(2, "second")),
+            "activity_completed" => {}
+            "signal_received" => commands.push(json!({"complete_run": {"result": event["payload"]}})),
+            "cancel_requested" => commands.push(json!({"cancel_run": {"failure": {"kind": "cancelled", "type": "Cancelled", "message": "told to"}}})),
+            other => panic!("unexpected {other}"),
+        }
+    }
+    json!({"commands": {"commands": commands}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_goes_from_start_to_result() {
+    let world = World::new("plain").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    world.publish("stepwell.default.workflow.order-1.start.order", r#"{"v":1,"input":{"x":1}}"#).await;
+    for _ in 0..2 {
+        let (message, task) = world.next_activity("default").await;
+        world.report(&task, json!({"completed": {"result": "done"}})).await;
+        message.ack().await.expect("acked");
+    }
+    let receipt = world.ask("signal", json!({"id": "order-1", "name": "go", "payload": 42})).await;
+    assert_eq!(receipt["ok"]["duplicate"], false, "{receipt}");
+    let result = world.ask("result", json!({"id": "order-1", "wait_ms": 20000})).await;
+    assert_eq!(result["ok"]["status"], "completed", "{result}");
+    assert_eq!(result["ok"]["result"], 42);
+    let history = world.ask("history", json!({"id": "order-1"})).await;
+    let records = history["ok"]["records"].as_array().expect("records");
+    assert_eq!(records.len(), 4, "{history}");
+    let list = world.ask("list", json!({})).await;
+    assert_eq!(list["ok"]["total"], 1, "{list}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_set_aside_and_stalls_nobody() {
+    let world = World::new("bad").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    let bad = [
+        ("a.start.order", "not json", "malformed_body"),
+        ("a.start.order", r#"{"v":9}"#, "unknown_version"),
+        ("a.start.order", r#"{"input":1}"#, "malformed_body"),
+        ("a.b.start.order", r#"{"v":1}"#, "malformed_subject"),
+        ("a=zz.start.order", r#"{"v":1}"#, "malformed_subject"),
+        ("a=0A.start.order", r#"{"v":1}"#, "invalid_id"),
+        ("a.start.or$der", r#"{"v":1}"#, "invalid_id"),
+        ("nobody.signal.go", r#"{"v":1}"#, "not_found"),
+        ("nobody.cancel", r#"{"v":1}"#, "not_found"),
+        (
+            "nobody.activity.run.1",
+            r#"{"v":1,"attempt":1,"token":"x","outcome":{"cancelled":{}}}"#,
+            "wrong_token",
+        ),
+    ];
+    for (subject, body, _) in bad {
+        world.publish(&format!("stepwell.default.workflow.{subject}"), body).await;
+    }
+    let list = world.rejected(bad.len()).await;
+    let mut found: Vec<_> = list.iter().map(|it| it["code"].as_str().unwrap().to_owned()).collect();
+    let mut wanted: Vec<_> = bad.iter().map(|(_, _, code)| (*code).to_owned()).collect();
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    let open = world.ask("start", json!({"id": "a", "type": "order"})).await;
+    assert_eq!(open["ok"]["duplicate"], false, "{open}");
+    let again = world.ask("start", json!({"id": "a", "type": "order"})).await;
+    assert_eq!(again["error"]["code"], "already_open", "{again}");
+    assert_eq!(again["error"]["run_id"], open["ok"]["run_id"]);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_counts_once_and_only_with_its_token() {
+    let world = World::new("token").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    world.ask("start", json!({"id": "t", "type": "order"})).await;
+    let (message, task) = world.next_activity("default").await;
+    let mut forged = task.clone();
+    forged["token"] = json!("00000000000000000000000000000000");
+    world.report(&forged, json!({"completed": {"result": "forged"}})).await;
+    world.report(&task, json!({"completed": {"result": "first"}})).await;
+    world.report(&task, json!({"completed": {"result": "second"}})).await;
+    message.ack().await.expect("acked");
+    let (_, next) = world.next_activity("default").await;
+    assert_eq!(next["type"], "second");
+    let codes: Vec<_> = world.rejected(2).await.iter().map(|it| it["code"].clone()).collect();
+    assert_eq!(codes, [json!("attempt_over"), json!("wrong_token")]);
+    let history = world.ask("history", json!({"id": "t"})).await;
+    assert_eq!(history["ok"]["records"][1]["events"][0]["activity_completed"]["result"], "first");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_worker_a_run_waits_visibly_and_goes_on_when_one_appears() {
+    let world = World::new("waits").await;
+    world.ask("start", json!({"id": "w", "type": "order"})).await;
+    let stuck = world.ask("list", json!({"stuck": true})).await;
+    assert_eq!(stuck["ok"]["runs"][0]["stall"]["kind"], "no_worker", "{stuck}");
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    let announcement = json!({"v": 1, "worker": "w-1", "queue": "default", "workflows": ["order"]});
+    let publish = world.client.publish("stepwell.default.worker.announce", announcement.to_string().into());
+    publish.await.expect("announced");
+    let (_, task) = world.next_activity("default").await;
+    assert_eq!(task["type"], "first");
+    let cancelled = world.ask("cancel", json!({"id": "w", "reason": "enough"})).await;
+    assert_eq!(cancelled["ok"]["duplicate"], false, "{cancelled}");
+    let result = world.ask("result", json!({"id": "w", "wait_ms": 20000})).await;
+    assert_eq!(result["ok"]["status"], "cancelled", "{result}");
+    world.finish().await;
+}
