@@ -28,11 +28,13 @@ impl Referee {
     }
 }
 
+type Branches<A, B> = (Pin<Box<A>>, Pin<Box<B>>);
+
 /// The future of [`WorkflowContext::race`](crate::WorkflowContext::race).
 #[must_use = "nobody runs until the race is awaited"]
 pub struct Race<A, B> {
     referee: Referee,
-    branches: Option<(Pin<Box<A>>, Pin<Box<B>>)>,
+    branches: Option<Branches<A, B>>,
 }
 
 impl<A: Future, B: Future> Race<A, B> {

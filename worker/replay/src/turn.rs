@@ -89,14 +89,14 @@ fn poll_until_rest(
 ) -> Result<Option<Result<stepwell_shared::payload::Payload, CodeError>>, Stalled> {
     let waker = Waker::from(run.root.clone());
     let mut cx = Context::from_waker(&waker);
-    let mut conditions_looked_at = false;
+    // What had been achieved when conditions were looked at last.
+    let mut looked_at = None;
     for _ in 0..MAX_POLLS {
         run.root.take_woken();
-        let before = run.state().progress;
         let polled = panics::catch(|| future.as_mut().poll(&mut cx)).map_err(|text| panicked(run, &text))?;
-        let (fault, conditions, moved) = {
+        let (fault, conditions, progress) = {
             let mut state = run.state();
-            (state.fault.take(), state.condition_wakers(), state.progress != before)
+            (state.fault.take(), state.condition_wakers(), state.progress)
         };
         if let Some(fault) = fault {
             return Err(fault);
@@ -105,15 +105,15 @@ fn poll_until_rest(
             return Ok(Some(result));
         }
         if run.root.take_woken() {
-            conditions_looked_at = false;
             continue;
         }
-        if conditions.is_empty() || (conditions_looked_at && !moved) {
+        // Combinators may wake themselves for no reason, so a look counts by what came of it.
+        if conditions.is_empty() || looked_at == Some(progress) {
             return Ok(None);
         }
+        looked_at = Some(progress);
         panics::catch(|| conditions.into_iter().for_each(Waker::wake))
             .map_err(|text| panicked(run, &text))?;
-        conditions_looked_at = true;
     }
     Err(never_rests(run))
 }

@@ -51,7 +51,10 @@ impl State {
             }
             Event::ActivityCancelled { seq } => self.settle(*seq, Outcome::Cancelled, wake),
             Event::TimerFired { seq } => self.settle(*seq, Outcome::Fired, wake),
-            Event::CompensationsFinished { seq: Some(seq) } => self.settle(*seq, Outcome::Compensated, wake),
+            Event::CompensationsFinished { seq: Some(seq) } => {
+                self.end_compensations(*seq, wake);
+                self.settle(*seq, Outcome::Compensated, wake);
+            }
             // The rest is between orchestrator and workers; code does not see it.
             Event::CompensationsFinished { seq: None }
             | Event::RunTerminated { .. }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::task::Waker;
 
+use stepwell_shared::ids::Seq;
 use stepwell_shared::payload::Payload;
 
 use super::state::State;
@@ -30,6 +31,8 @@ pub(crate) enum ParkedFor {
     Condition,
     /// Being asked to stop.
     Cancel,
+    /// The end of compensations that are running.
+    Compensations,
 }
 
 impl State {
@@ -57,7 +60,7 @@ impl State {
             ParkedFor::Condition => {
                 self.conditions.insert(id);
             }
-            ParkedFor::Cancel => {}
+            ParkedFor::Cancel | ParkedFor::Compensations => {}
         }
         None
     }
@@ -73,7 +76,7 @@ impl State {
             ParkedFor::Condition => {
                 self.conditions.remove(&id);
             }
-            ParkedFor::Cancel => {}
+            ParkedFor::Cancel | ParkedFor::Compensations => {}
         }
         Some(parked.waker)
     }
@@ -108,6 +111,16 @@ impl State {
     pub(super) fn wake_parked_for_cancel(&self, wake: &mut Vec<Waker>) {
         let ends = |parked: &&Parked| !parked.shielded || parked.what == ParkedFor::Cancel;
         wake.extend(self.parked.values().filter(ends).map(|parked| parked.waker.clone()));
+    }
+
+    /// Compensations have run; others may be asked for now.
+    pub(super) fn end_compensations(&mut self, seq: Seq, wake: &mut Vec<Waker>) {
+        if self.compensating != Some(seq) {
+            return;
+        }
+        self.compensating = None;
+        let waits = |parked: &&Parked| parked.what == ParkedFor::Compensations;
+        wake.extend(self.parked.values().filter(waits).map(|parked| parked.waker.clone()));
     }
 
     /// Everything that holds user code's wakers, to be dropped where no lock is held.

@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(super) parked: BTreeMap<u64, Parked>,
     pub(super) conditions: BTreeSet<u64>,
     pub(super) next_parked: u64,
+    /// The compensations that the code asked for and that are still running.
+    pub(crate) compensating: Option<Seq>,
     /// Why the run is to stop, once it is.
     pub(crate) cancel: Option<Failure>,
     /// Counts what the code achieved, to see when it has come to rest.
@@ -97,6 +99,7 @@ impl State {
             parked: BTreeMap::new(),
             conditions: BTreeSet::new(),
             next_parked: 0,
+            compensating: None,
             cancel: None,
             progress: 0,
             queries: BTreeMap::new(),

@@ -78,6 +78,9 @@ impl State {
             return None;
         }
         let seq = self.ask_new(Some(at), command)?;
+        if kind == StepKind::Compensation {
+            self.compensating = Some(seq);
+        }
         let step = Step { kind, shielded, at, cancel_asked: false, waker: None, outcome: None };
         self.steps.insert(seq, step);
         Some(seq)
@@ -148,10 +151,9 @@ impl State {
     pub(crate) fn abandon_step(&mut self, seq: Seq, ask: bool) -> Option<Waker> {
         let step = self.steps.remove(&seq)?;
         self.awaited -= usize::from(step.waker.is_some());
-        if ask && step.outcome.is_none() && !step.cancel_asked {
-            if let Some(command) = cancel_command(step.kind, seq) {
-                self.ask(Some(step.at), command);
-            }
+        let open = step.outcome.is_none() && !step.cancel_asked;
+        if let Some(command) = cancel_command(step.kind, seq).filter(|_| ask && open) {
+            self.ask(Some(step.at), command);
         }
         step.waker
     }

@@ -9,15 +9,17 @@ use std::task::{Context, Poll};
 use futures_util::future::FusedFuture;
 use stepwell_shared::command::Command;
 
-use super::PendingStep;
+use super::{Parking, PendingStep};
 use crate::error::Cancelled;
-use crate::run::{Outcome, Shared, StepKind};
+use crate::run::{Outcome, ParkedFor, Shared, StepKind};
 
 /// The future of [`WorkflowContext::compensate`](crate::WorkflowContext::compensate).
+///
+/// Compensations that have been asked for run to their end, also when this is dropped. Asked for again
+/// before that, they are waited for first.
 #[must_use = "nothing is undone until this is awaited"]
 pub struct Compensating {
-    run: Arc<Shared>,
-    shielded: bool,
+    parking: Parking,
     at: &'static Location<'static>,
     step: Option<PendingStep>,
     done: bool,
@@ -25,20 +27,20 @@ pub struct Compensating {
 
 impl Compensating {
     pub(crate) fn new(run: Arc<Shared>, shielded: bool, at: &'static Location<'static>) -> Self {
-        Self { run, shielded, at, step: None, done: false }
+        Self { parking: Parking::new(run, ParkedFor::Compensations, shielded), at, step: None, done: false }
     }
 
     fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cancelled>> {
         if self.step.is_none() {
-            let Some(mut state) = self.run.act("compensate") else { return Poll::Pending };
-            if !self.shielded && state.cancel.is_some() {
+            if self.parking.is_cancelled() {
                 return Poll::Ready(Err(Cancelled));
             }
-            let seq = state.begin_step(StepKind::Compensation, self.shielded, self.at, |seq| {
-                Command::Compensate { seq }
-            });
-            drop(state);
-            self.step = seq.map(|seq| PendingStep::new(self.run.clone(), seq));
+            if self.parking.run().state().compensating.is_some() {
+                self.parking.park(cx);
+                return Poll::Pending;
+            }
+            self.step = self.begin();
+            self.parking.leave();
         }
         let Some(step) = &mut self.step else { return Poll::Pending };
         step.poll(cx).map(|outcome| match outcome {
@@ -47,6 +49,13 @@ impl Compensating {
                 Err(Cancelled)
             }
         })
+    }
+
+    fn begin(&self) -> Option<PendingStep> {
+        let (run, shielded) = (self.parking.run(), self.parking.shielded());
+        let command = |seq| Command::Compensate { seq };
+        let seq = run.act("compensate")?.begin_step(StepKind::Compensation, shielded, self.at, command)?;
+        Some(PendingStep::new(run.clone(), seq))
     }
 }
 
@@ -58,7 +67,10 @@ impl Future for Compensating {
             return Poll::Pending;
         }
         let ended = self.poll_once(cx);
-        self.done = ended.is_ready();
+        if ended.is_ready() {
+            self.done = true;
+            self.parking.leave();
+        }
         ended
     }
 }
