@@ -1,2 +1,33 @@
-//! Under construction.
-fn main() {}
+//! The `stepwell` command: a development server, the orchestrator, and everything that a person or a
+//! script does with runs.
+//!
+//! Data goes to stdout, everything else to stderr, and the exit code says what happened. It talks to the
+//! orchestrator through its API and never writes to a stream itself.
+
+mod api;
+mod args;
+mod commands;
+mod exit;
+mod input;
+mod logging;
+mod output;
+mod show;
+mod shutdown;
+mod text;
+mod times;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Cli;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(&cli);
+    match commands::run(cli).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::OnceCell;
 
 use crate::publisher::Publisher;
-use crate::replies::Replies;
+use crate::replies::{Expected, Replies};
 
 /// Longest wait for an answer of JetStream's API. A leader election takes up to nine seconds.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
@@ -149,6 +149,12 @@ impl Connection {
     pub async fn bucket(&self, bucket: Bucket) -> Result<kv::Store, JetStreamError> {
         let store = self.0.jetstream.get_key_value(bucket.name(&self.0.namespace)).await;
         store.map_err(|error| JetStreamError::Other(error.to_string()))
+    }
+
+    /// Makes a subject on which one answer is expected, of any number of chunks.
+    #[must_use]
+    pub fn expect_answer(&self) -> Expected {
+        self.0.replies.expect()
     }
 
     /// Asks JetStream's API, `$JS.API.<verb>`.

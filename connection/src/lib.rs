@@ -20,3 +20,4 @@ pub use ack::{Ack, PublishError};
 pub use connection::{Connection, JetStreamError};
 pub use options::{ConnectError, ConnectionOptions};
 pub use publisher::{PendingAck, Publisher};
+pub use replies::Expected;

@@ -38,6 +38,14 @@ impl Replies {
         Ok(Self { shared, _task: Arc::new(task) })
     }
 
+    /// Makes a subject on which one answer is expected.
+    pub(crate) fn expect(&self) -> Expected {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        self.shared.waiting().insert(number, Waiting { sender, answer: Assembler::default() });
+        Expected { shared: Arc::clone(&self.shared), number, receiver }
+    }
+
     /// Sends `body` and waits for the whole answer.
     pub(crate) async fn request(
         &self,
@@ -45,20 +53,44 @@ impl Replies {
         body: Bytes,
         timeout: Duration,
     ) -> Result<Vec<u8>, RequestError> {
-        let shared = &self.shared;
-        let number = shared.next.fetch_add(1, Ordering::Relaxed);
-        let (sender, receiver) = oneshot::channel();
-        shared.waiting().insert(number, Waiting { sender, answer: Assembler::default() });
-        // Also when the caller stops waiting: entries live no longer than their requests.
-        let _entry = Entry { shared, number };
-        let reply = format!("{}{number}", shared.prefix);
-        let sent = shared.client.publish_with_reply(subject, reply, body).await;
+        let expected = self.expect();
+        let sent = self.shared.client.publish_with_reply(subject, expected.subject(), body).await;
         sent.map_err(|error| RequestError::NotSent { reason: error.to_string() })?;
-        match tokio::time::timeout(timeout, receiver).await {
+        expected.wait(timeout).await
+    }
+}
+
+/// An answer that is expected. Dropped, it is expected no more.
+#[derive(Debug)]
+pub struct Expected {
+    shared: Arc<Shared>,
+    number: u64,
+    receiver: oneshot::Receiver<Result<Vec<u8>, RequestError>>,
+}
+
+impl Expected {
+    /// Where the answer is to be sent.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        format!("{}{}", self.shared.prefix, self.number)
+    }
+
+    /// Waits for the whole answer.
+    ///
+    /// # Errors
+    /// [`RequestError`], after `timeout` at the latest.
+    pub async fn wait(mut self, timeout: Duration) -> Result<Vec<u8>, RequestError> {
+        match tokio::time::timeout(timeout, &mut self.receiver).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(RequestError::NotSent { reason: "the connection to NATS is closed".into() }),
             Err(_) => Err(RequestError::TimedOut { after: timeout }),
         }
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.shared.waiting().remove(&self.number);
     }
 }
 
@@ -74,17 +106,6 @@ struct Shared {
 struct Waiting {
     sender: oneshot::Sender<Result<Vec<u8>, RequestError>>,
     answer: Assembler,
-}
-
-struct Entry<'a> {
-    shared: &'a Shared,
-    number: u64,
-}
-
-impl Drop for Entry<'_> {
-    fn drop(&mut self) {
-        self.shared.waiting().remove(&self.number);
-    }
 }
 
 #[derive(Debug)]

@@ -68,6 +68,8 @@ pub(crate) struct Held {
     waits_on: BTreeSet<Name>,
     /// Records up to this index were made by predecessors, and what they wanted was not checked yet.
     unchecked_up_to: Option<u64>,
+    /// Taken for an id without a history; no append has proved it yet.
+    guessed: bool,
 }
 
 impl Delivery {
@@ -93,6 +95,7 @@ impl Held {
             sticky: None,
             waits_on: BTreeSet::new(),
             unchecked_up_to: check.then_some(loaded.index_before),
+            guessed: false,
             workflow: loaded.workflow,
         }
     }
@@ -106,7 +109,15 @@ pub(crate) async fn drive(
     held: Option<Box<Held>>,
     mail: VecDeque<Delivery>,
 ) {
-    let mut drive = Drive { shell: &shell, id: &id, held, mail, settled: Vec::new(), sent: Vec::new() };
+    let mut drive = Drive {
+        shell: &shell,
+        id: &id,
+        held,
+        mail,
+        settled: Vec::new(),
+        sent: Vec::new(),
+        guessed_wrong: false,
+    };
     drive.work().await;
     let Drive { held, settled, sent, .. } = drive;
     // The workflow may go on with its next event while the effects of this one are confirmed.
@@ -125,6 +136,8 @@ struct Drive<'a> {
     /// Events that are done as soon as everything that was sent is confirmed.
     settled: Vec<Receipt>,
     sent: Vec<Sent>,
+    /// What is stored must be read before anything is decided.
+    guessed_wrong: bool,
 }
 
 impl Drive<'_> {
@@ -147,6 +160,10 @@ impl Drive<'_> {
             let taken = self.take_in(&mut held).await;
             self.ask(&mut held).await;
             let Some(commit) = held.workflow.seal() else {
+                if held.guessed {
+                    self.take_back(taken);
+                    continue;
+                }
                 self.settle(taken).await;
                 if self.mail.is_empty() {
                     self.check_predecessor(&mut held).await;
@@ -169,9 +186,7 @@ impl Drive<'_> {
                 Err(error) => {
                     // The record is not ours, or not stored: forget what it changed, read again, and take
                     // the same arrivals in again.
-                    for it in taken.into_iter().rev() {
-                        self.mail.push_front(it.delivery);
-                    }
+                    self.take_back(taken);
                     if error != PublishError::WrongLastSequence {
                         tracing::warn!(workflow_id = %self.id, %error, "a record was not stored; trying again");
                         tokio::time::sleep(pause).await;
@@ -182,12 +197,22 @@ impl Drive<'_> {
         }
     }
 
+    /// The workflow was not what it was taken for, or nothing says that it was: it is to be read, and the
+    /// same arrivals taken in again.
+    fn take_back(&mut self, taken: Vec<Taken>) {
+        self.guessed_wrong = true;
+        for it in taken.into_iter().rev() {
+            self.mail.push_front(it.delivery);
+        }
+    }
+
     async fn load(&self) -> Result<Box<Held>, LoadError> {
         let shell = self.shell;
         // A start for an id of which nothing is known is most likely the first one; if it is not, the
         // append says so and the history is read then. While catching up, it is known to be likely not.
         let first = self.mail.front().map(|delivery| &delivery.arrival.input);
-        if matches!(first, Some(Input::Start { .. })) && shell.caught_up.load(Ordering::Acquire) {
+        let likely_first = matches!(first, Some(Input::Start { .. })) && !self.guessed_wrong;
+        if likely_first && shell.caught_up.load(Ordering::Acquire) {
             let fresh = Loaded {
                 workflow: Workflow::new(self.id.clone()),
                 last_sequence: 0,
@@ -195,7 +220,7 @@ impl Drive<'_> {
                 last_record: None,
                 index_before: 0,
             };
-            return Ok(Box::new(Held::new(shell, fresh, false)));
+            return Ok(Box::new(Held { guessed: true, ..Held::new(shell, fresh, false) }));
         }
         shell.metrics.cache_loads.inc();
         let before = shell.recovery.history_sequence;
@@ -272,6 +297,7 @@ impl Drive<'_> {
                     held.first_sequence = appended.first_sequence;
                 }
                 held.last_sequence = appended.last_sequence;
+                held.guessed = false;
                 return Ok(());
             }
             Err(error) => error,
@@ -288,6 +314,7 @@ impl Drive<'_> {
             Ok(loaded) if loaded.last_record.as_ref() == Some(record) => {
                 held.first_sequence = loaded.first_sequence;
                 held.last_sequence = loaded.last_sequence;
+                held.guessed = false;
                 Ok(())
             }
             Ok(_) => {

@@ -47,10 +47,10 @@ mod tests {
     #[test]
     fn cuts_at_the_end_of_a_paragraph() {
         let text = format!("{}\n\n{}", "first ".repeat(10).trim(), "second ".repeat(10).trim());
-        assert_eq!(split(&text, 70), [
-            "first ".repeat(10).trim().to_owned(),
-            "second ".repeat(10).trim().to_owned()
-        ]);
+        assert_eq!(
+            split(&text, 70),
+            ["first ".repeat(10).trim().to_owned(), "second ".repeat(10).trim().to_owned()]
+        );
     }
 
     #[test]

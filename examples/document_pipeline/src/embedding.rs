@@ -13,8 +13,8 @@ use crate::vocabulary::Vocabulary;
 /// Length of a vector. Chunks have a few hundred different terms, so places are shared rarely enough.
 pub const DIMENSIONS: usize = 1_024;
 
-/// Fraction digits that are kept in JSON: a hundredth of a per cent is less than what hashing blurs.
-const PRECISION: f32 = 10_000.0;
+/// Values are kept as whole ten-thousandths: short in JSON, and finer than what hashing blurs.
+const UNIT: f32 = 10_000.0;
 
 /// A vector, only its places that are not zero, and how it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,13 +23,15 @@ pub struct Embedding {
     pub model: String,
     /// Which places, ascending.
     pub places: Vec<u16>,
-    /// What stands there.
-    pub values: Vec<f32>,
+    /// What stands there, in ten-thousandths.
+    pub values: Vec<i16>,
 }
 
 /// Two vectors that were made differently.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("a vector of {left} cannot be compared with one of {right}; run the pipeline again for the older one")]
+#[error(
+    "a vector of {left} cannot be compared with one of {right}; run the pipeline again for the older one"
+)]
 pub struct DifferentModels {
     left: String,
     right: String,
@@ -50,13 +52,14 @@ impl Embedding {
         for (term, count) in counts {
             let hash = hash(&term);
             let sign = if hash >> 63 == 0 { 1.0 } else { -1.0 };
-            dense[(hash % DIMENSIONS as u64) as usize] += sign * (1.0 + count.ln()) * vocabulary.weight(&term);
+            dense[(hash % DIMENSIONS as u64) as usize] +=
+                sign * (1.0 + count.ln()) * vocabulary.weight(&term);
         }
         let length = dense.iter().map(|value| value * value).sum::<f32>().sqrt();
         let mut embedding = Self { model: model(vocabulary), places: Vec::new(), values: Vec::new() };
         for (place, value) in dense.into_iter().enumerate() {
-            let value = (value / length.max(f32::MIN_POSITIVE) * PRECISION).round() / PRECISION;
-            if value != 0.0 {
+            let value = (value / length.max(f32::MIN_POSITIVE) * UNIT).round() as i16;
+            if value != 0 {
                 embedding.places.push(place as u16);
                 embedding.values.push(value);
             }
@@ -72,9 +75,11 @@ impl Embedding {
         if self.model != other.model {
             return Err(DifferentModels { left: self.model.clone(), right: other.model.clone() });
         }
-        let theirs: HashMap<u16, f32> = other.places.iter().copied().zip(other.values.iter().copied()).collect();
-        let pairs = self.places.iter().zip(&self.values);
-        Ok(pairs.map(|(place, value)| value * theirs.get(place).copied().unwrap_or_default()).sum())
+        let theirs: HashMap<u16, i16> = other.places.iter().copied().zip(other.values.iter().copied()).collect();
+        let products = self.places.iter().zip(&self.values).map(|(place, value)| {
+            f32::from(*value) * f32::from(theirs.get(place).copied().unwrap_or_default())
+        });
+        Ok(products.sum::<f32>() / (UNIT * UNIT))
     }
 }
 

@@ -59,7 +59,9 @@ pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>, LibraryError> {
     }
     let path = folder.join(name);
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => LibraryError::NotFound { name: name.to_owned(), folder: folder.to_owned() },
+        io::ErrorKind::NotFound => {
+            LibraryError::NotFound { name: name.to_owned(), folder: folder.to_owned() }
+        }
         _ => LibraryError::Io { path: path.clone(), source },
     };
     let resolved = path.canonicalize().map_err(failed)?;

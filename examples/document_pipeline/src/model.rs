@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stepwell::prelude::ActivityError;
 use thiserror::Error;
 
 pub use http_options::{HttpOptions, MissingOption};
@@ -103,3 +104,20 @@ pub enum ModelError {
     Unusable(String),
 }
 
+impl From<ModelError> for ActivityError {
+    /// Says for each reason whether and when to try again.
+    fn from(error: ModelError) -> Self {
+        let message = error.to_string();
+        match error {
+            ModelError::RateLimited { retry_after } => {
+                let error = Self::new("RateLimited", message);
+                retry_after.into_iter().fold(error, Self::retry_after)
+            }
+            ModelError::Server { .. } => Self::new("ModelServerError", message),
+            ModelError::Refused { .. } => Self::new("ModelRefused", message).non_retryable(),
+            ModelError::Unreachable(_) => Self::new("ModelUnreachable", message),
+            ModelError::TimedOut(_) => Self::new("ModelTimeout", message),
+            ModelError::Unusable(_) => Self::new("ModelAnswerUnusable", message),
+        }
+    }
+}

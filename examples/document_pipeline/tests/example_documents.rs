@@ -48,7 +48,8 @@ fn the_words_of_the_pdfs_are_found_again() {
 #[test]
 fn the_committed_vocabulary_is_that_of_the_documents() {
     let documents = read_all();
-    let pieces: Vec<String> = documents.iter().flat_map(|(_, document)| split(&document.text, CHUNK_CHARS)).collect();
+    let pieces: Vec<String> =
+        documents.iter().flat_map(|(_, document)| split(&document.text, CHUNK_CHARS)).collect();
     let counted = Vocabulary::count(pieces.iter().map(String::as_str));
     assert!(
         counted == *Vocabulary::committed(),

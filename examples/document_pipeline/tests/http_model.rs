@@ -47,7 +47,8 @@ impl Server {
 
     async fn answering(status: &str, headers: &str, body: &str) -> Self {
         let length = body.len();
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n{headers}Connection: close\r\n\r\n");
         Self::start(Behaviour::Answer(head + body)).await
     }
 }
@@ -79,7 +80,8 @@ fn model(url: &str, timeout_seconds: u64) -> HttpModel {
 }
 
 fn completion(content: &str) -> String {
-    json!({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]}).to_string()
+    json!({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]})
+        .to_string()
 }
 
 fn material() -> Material {
@@ -141,7 +143,10 @@ async fn a_failing_server_is_told_from_a_request_that_it_refuses() {
     assert_eq!(summary_from(&server).await, Err(ModelError::Server { status: 500, body: "oops".into() }));
 
     let server = Server::answering("401 Unauthorized", "", "wrong key").await;
-    assert_eq!(summary_from(&server).await, Err(ModelError::Refused { status: 401, body: "wrong key".into() }));
+    assert_eq!(
+        summary_from(&server).await,
+        Err(ModelError::Refused { status: 401, body: "wrong key".into() })
+    );
 }
 
 #[tokio::test]
@@ -163,7 +168,9 @@ async fn a_truncated_body_is_no_answer() {
 
 #[tokio::test]
 async fn answers_of_another_shape_are_unusable() {
-    for body in ["", "null", "<html>", "{\"choices\": []}", "{\"choices\": [{\"message\": {\"content\": null}}]}"] {
+    for body in
+        ["", "null", "<html>", "{\"choices\": []}", "{\"choices\": [{\"message\": {\"content\": null}}]}"]
+    {
         let server = Server::answering("200 OK", "", body).await;
         assert!(matches!(summary_from(&server).await, Err(ModelError::Unusable(_))), "{body}");
     }

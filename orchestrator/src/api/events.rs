@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stepwell_connection::PublishError;
@@ -82,19 +81,16 @@ async fn publish<T: Serialize>(
     message: &T,
 ) -> Result<Receipt, ApiError> {
     let connection = &api.connection;
-    let client = connection.client();
     let subject = subject::event(connection.namespace(), &checked_workflow_id(id)?, address);
     let body = Bytes::from(encode(message));
     if body.len() > MAX_MESSAGE_BYTES {
         let message = format!("the request has {} bytes; at most {MAX_MESSAGE_BYTES} are taken", body.len());
         return Err(api_error(ErrorCode::PayloadTooLarge, message));
     }
-    let inbox = client.new_inbox();
     let unavailable = |reason: String| api_error(ErrorCode::Unavailable, reason);
-    let mut verdicts =
-        client.subscribe(inbox.clone()).await.map_err(|error| unavailable(error.to_string()))?;
+    let verdict = connection.expect_answer();
     let mut headers = HeaderMap::new();
-    headers.insert(ANSWER_TO, inbox);
+    headers.insert(ANSWER_TO, verdict.subject());
     let pending = connection.publisher().publish(subject, Some(headers), body).await;
     let stored = match pending {
         Ok(pending) => pending.await,
@@ -108,9 +104,8 @@ async fn publish<T: Serialize>(
         | PublishError::UnknownOutcome
         | PublishError::Closed => unavailable(error.to_string()),
     })?;
-    let verdict = tokio::time::timeout(VERDICT_TIMEOUT, verdicts.next()).await;
-    let Ok(Some(verdict)) = verdict else { return Err(not_confirmed(VERDICT_TIMEOUT)) };
-    match decode_unversioned::<Verdict>(&verdict.payload) {
+    let Ok(verdict) = verdict.wait(VERDICT_TIMEOUT).await else { return Err(not_confirmed(VERDICT_TIMEOUT)) };
+    match decode_unversioned::<Verdict>(&verdict) {
         Ok(Verdict::Accepted { run_id }) => Ok(Receipt { run_id, duplicate: false }),
         Ok(Verdict::Duplicate { run_id }) => Ok(Receipt { run_id, duplicate: true }),
         Ok(Verdict::Rejected(error)) => Err(error),

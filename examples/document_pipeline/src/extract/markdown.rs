@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn marks_are_gone_and_words_are_left() {
-        let markdown = "# Title #\n\nSome *very* **bold** `code` with [a link](http://x/y) and ![a picture](p.png).\n";
+        let markdown =
+            "# Title #\n\nSome *very* **bold** `code` with [a link](http://x/y) and ![a picture](p.png).\n";
         assert_eq!(text(markdown), "Title\n\nSome very bold code with a link and a picture.\n");
     }
 
@@ -118,7 +119,10 @@ mod tests {
 
     #[test]
     fn names_with_underscores_and_signs_survive() {
-        assert_eq!(text("- use snake_case if a < b <br> at <https://x.y>"), "- use snake_case if a < b  at https://x.y\n");
+        assert_eq!(
+            text("- use snake_case if a < b <br> at <https://x.y>"),
+            "- use snake_case if a < b  at https://x.y\n"
+        );
     }
 
     #[test]

@@ -34,6 +34,9 @@ mod tests {
 
     #[test]
     fn ligatures_become_letters() {
-        assert_eq!(ligatures("of\u{fb01}ce\u{a0}di\u{fb03}cult co\u{ad}operate"), "office difficult cooperate");
+        assert_eq!(
+            ligatures("of\u{fb01}ce\u{a0}di\u{fb03}cult co\u{ad}operate"),
+            "office difficult cooperate"
+        );
     }
 }

@@ -107,7 +107,10 @@ impl LanguageModel for HttpModel {
         Box::pin(async move {
             let answer = self.ask(SYSTEM, section).await?;
             serde_json::from_str(without_fence(&answer)).map_err(|error| {
-                ModelError::Unusable(format!("expected a JSON array of facts ({error}), found: {}", quote(&answer)))
+                ModelError::Unusable(format!(
+                    "expected a JSON array of facts ({error}), found: {}",
+                    quote(&answer)
+                ))
             })
         })
     }
@@ -118,7 +121,8 @@ impl LanguageModel for HttpModel {
         Box::pin(async move {
             let facts = material.facts.iter().take(MAX_FACTS_IN_PROMPT);
             let facts: String = facts.map(|fact| format!("- {}\n", fact.statement)).collect();
-            let user = format!("Title: {}\n\nOpening:\n{}\n\nFacts:\n{facts}", material.title, material.opening);
+            let user =
+                format!("Title: {}\n\nOpening:\n{}\n\nFacts:\n{facts}", material.title, material.opening);
             let answer = self.ask(SYSTEM, &user).await?.trim().to_owned();
             if answer.is_empty() {
                 return Err(ModelError::Unusable("the summary is empty".to_owned()));
@@ -182,7 +186,10 @@ struct Message {
 
 fn content(body: &[u8]) -> Result<String, ModelError> {
     let completion: Completion = serde_json::from_slice(body).map_err(|error| {
-        ModelError::Unusable(format!("it is no chat completion ({error}): {}", quote(&String::from_utf8_lossy(body))))
+        ModelError::Unusable(format!(
+            "it is no chat completion ({error}): {}",
+            quote(&String::from_utf8_lossy(body))
+        ))
     })?;
     let choice = completion.choices.into_iter().next();
     let choice = choice.ok_or_else(|| ModelError::Unusable("it has no choices".to_owned()))?;
@@ -195,7 +202,9 @@ fn content(body: &[u8]) -> Result<String, ModelError> {
 /// Models like to wrap JSON into a Markdown fence although they were told not to.
 fn without_fence(answer: &str) -> &str {
     let answer = answer.trim();
-    let Some(inner) = answer.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else { return answer };
+    let Some(inner) = answer.strip_prefix("```").and_then(|rest| rest.strip_suffix("```")) else {
+        return answer;
+    };
     inner.strip_prefix("json").unwrap_or(inner).trim()
 }
 

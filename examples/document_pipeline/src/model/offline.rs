@@ -88,7 +88,8 @@ fn kind(sentence: &str) -> Option<FactKind> {
     let lower: Vec<String> = words(sentence).map(str::to_lowercase).collect();
     let has = |wanted: &[&str]| lower.iter().any(|word| wanted.contains(&word.as_str()));
     let number = |word: &String| word.chars().all(|c| c.is_ascii_digit());
-    let year = |word: &String| word.len() == 4 && number(word) && (word.starts_with('1') || word.starts_with("20"));
+    let year =
+        |word: &String| word.len() == 4 && number(word) && (word.starts_with('1') || word.starts_with("20"));
     let in_may = sentence.contains(" May ");
     if (has(MONTHS) || in_may) && lower.iter().any(number) || lower.iter().any(year) {
         Some(FactKind::Date)
@@ -105,17 +106,29 @@ fn kind(sentence: &str) -> Option<FactKind> {
 
 fn is_a(lower: &[String]) -> bool {
     lower.windows(2).any(|pair| {
-        matches!(pair[0].as_str(), "is" | "are" | "was" | "were") && matches!(pair[1].as_str(), "a" | "an" | "the")
+        matches!(pair[0].as_str(), "is" | "are" | "was" | "were")
+            && matches!(pair[1].as_str(), "a" | "an" | "the")
     })
 }
 
 const MONTHS: &[&str] = &[
-    "january", "february", "march", "april", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
-const RULES: &[&str] = &["must", "shall", "required", "forbidden", "permitted", "prohibited", "may", "cannot"];
-const NUMBERS: &[&str] =
-    &["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "hundred", "thousand", "million"];
+const RULES: &[&str] =
+    &["must", "shall", "required", "forbidden", "permitted", "prohibited", "may", "cannot"];
+const NUMBERS: &[&str] = &[
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "hundred", "thousand", "million",
+];
 
 #[cfg(test)]
 mod tests {
@@ -137,11 +150,14 @@ mod tests {
                        It was released in 2016. The scheduler must not block.";
         let facts = Extractive.extract_facts(section).await.unwrap();
         let statements: Vec<&str> = facts.iter().map(|fact| fact.statement.as_str()).collect();
-        assert_eq!(statements, [
-            "Tokio is a runtime for writing reliable applications.",
-            "It was released in 2016.",
-            "The scheduler must not block."
-        ]);
+        assert_eq!(
+            statements,
+            [
+                "Tokio is a runtime for writing reliable applications.",
+                "It was released in 2016.",
+                "The scheduler must not block."
+            ]
+        );
     }
 
     #[tokio::test]

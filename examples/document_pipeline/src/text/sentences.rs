@@ -2,8 +2,10 @@
 //! end a sentence; a full stop after an abbreviation, an initial or a number of a list does not.
 
 /// Abbreviations after which a full stop ends nothing.
-const ABBREVIATIONS: &[&str] =
-    &["art", "cf", "co", "dr", "e.g", "esq", "etc", "fig", "i.e", "inc", "jr", "mr", "mrs", "no", "sec", "sr", "st", "vs"];
+const ABBREVIATIONS: &[&str] = &[
+    "art", "cf", "co", "dr", "e.g", "esq", "etc", "fig", "i.e", "inc", "jr", "mr", "mrs", "no", "sec", "sr",
+    "st", "vs",
+];
 
 /// Fewest letters a sentence has; shorter pieces are captions and page numbers.
 const MIN_LETTERS: usize = 12;
@@ -91,18 +93,15 @@ mod tests {
     #[test]
     fn versions_initials_and_addresses_do_not_end_a_sentence() {
         let text = "Use version 1.2 from example.org today. Ask J. Raben about it.";
-        assert_eq!(
-            sentences(text),
-            ["Use version 1.2 from example.org today.", "Ask J. Raben about it."]
-        );
+        assert_eq!(sentences(text), ["Use version 1.2 from example.org today.", "Ask J. Raben about it."]);
     }
 
     #[test]
     fn list_items_are_sentences_of_their_own() {
-        assert_eq!(sentences("* first of the items\n* second of the items"), [
-            "first of the items",
-            "second of the items"
-        ]);
+        assert_eq!(
+            sentences("* first of the items\n* second of the items"),
+            ["first of the items", "second of the items"]
+        );
     }
 
     #[test]

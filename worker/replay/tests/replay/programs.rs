@@ -108,7 +108,13 @@ fn execute(
     async move {
         let mut held: Vec<ActivityHandle<u64>> = Vec::new();
         for op in program.iter() {
-            step(&ctx, op, &world, &mut held).await?;
+            match step(&ctx, op, &world, &mut held).await {
+                // Most code goes on after a failure; a cancellation it accepts, but for what is shielded.
+                Err(WorkflowError::Failed(failure)) if failure.error_type != "Failed" => {
+                    world.note(failure.error_type)
+                }
+                result => result?,
+            }
         }
         Ok(())
     }
