@@ -1,0 +1,79 @@
+//! The table at the end: every run, how it ended, how often each step was executed, what was resumed.
+
+use std::collections::BTreeMap;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use example_ledger::{Entry, Phase};
+use stepwell_shared::failure::FailureKind;
+use stepwell_shared::summary::RunSummary;
+
+use crate::proof::RunHistory;
+
+/// Widest that the table is made when the terminal does not say.
+const WIDTH: u16 = 140;
+
+/// The table of all runs. `orchestrator_kills` are the times at which it was killed.
+pub(crate) fn table(
+    runs: &[RunSummary],
+    histories: &[RunHistory],
+    ledger: &[Entry],
+    orchestrator_kills: &[u64],
+) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(WIDTH);
+    }
+    table.set_header(["run", "status", "steps and how often each was executed", "resumed"]);
+    for summary in runs {
+        let history = histories.iter().find(|history| history.run_id == summary.run_id.as_str());
+        let executed = history.map(|history| executed(history, ledger)).unwrap_or_default();
+        let resumed = history.map(|history| resumed(summary, history, orchestrator_kills)).unwrap_or_default();
+        let because = summary.failure.as_ref().map(|failure| format!("\n{}", failure.error_type));
+        let status = format!("{}{}", summary.status.name(), because.unwrap_or_default());
+        table.add_row([summary.workflow_id.to_string(), status, executed, resumed]);
+    }
+    table.to_string()
+}
+
+/// `fetch_document 1× · embed_chunk 49 steps 1×, 1 step 2×`
+fn executed(history: &RunHistory, ledger: &[Entry]) -> String {
+    let mut by_activity: BTreeMap<(u32, &str), BTreeMap<usize, usize>> = BTreeMap::new();
+    for (step, recorded) in history.steps.iter().filter(|(_, recorded)| recorded.asked) {
+        let step_name = step.to_string();
+        let times = ledger.iter().filter(|entry| {
+            entry.phase == Phase::Started && entry.run_id == history.run_id && entry.step == step_name
+        });
+        // In the order in which the code first asked for each activity.
+        let first = history.steps.iter().find(|(_, other)| other.activity == recorded.activity);
+        let order = first.map_or(0, |(step, _)| step.seq());
+        let counts = by_activity.entry((order, &recorded.activity)).or_default();
+        *counts.entry(times.count()).or_default() += 1;
+    }
+    let parts = by_activity.into_iter().map(|((_, activity), counts)| {
+        let counts = counts.into_iter().map(|(times, steps)| match steps {
+            1 => format!("{times}×"),
+            _ => format!("{steps} steps {times}×"),
+        });
+        format!("{activity} {}", counts.collect::<Vec<_>>().join(", "))
+    });
+    parts.collect::<Vec<_>>().join(" · ")
+}
+
+fn resumed(summary: &RunSummary, history: &RunHistory, orchestrator_kills: &[u64]) -> String {
+    let mut parts = Vec::new();
+    let lost = history.steps.iter().filter(|(_, recorded)| recorded.failed.values().any(|kind| *kind == FailureKind::Lost));
+    let lost: Vec<String> = lost.map(|(step, recorded)| format!("{} (step {step})", recorded.activity)).collect();
+    if !lost.is_empty() {
+        parts.push(format!("executed again after its worker was killed: {}", lost.join(", ")));
+    }
+    if history.workers.len() > 1 {
+        parts.push(format!("code replayed by {} workers", history.workers.len()));
+    }
+    let closed = summary.closed_at_ms.unwrap_or(u64::MAX);
+    let survived = orchestrator_kills.iter().filter(|at| summary.started_at_ms < **at && **at < closed).count();
+    if survived > 0 {
+        parts.push("outlived the orchestrator".to_owned());
+    }
+    parts.join("; ")
+}
