@@ -266,3 +266,21 @@ async fn without_a_worker_a_run_waits_visibly_and_goes_on_when_one_appears() {
     assert_eq!(result["ok"]["status"], "cancelled", "{result}");
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_id_is_used_again_after_its_run_closed() {
+    fn closes_at_once(_: &Value, _: &[Value]) -> Value {
+        json!({"commands": {"commands": [{"complete_run": {"result": null}}]}})
+    }
+    let world = World::new("again").await;
+    world.workflow_worker("default", closes_at_once).await;
+    let mut runs = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let receipt = world.ask("start", json!({"id": "again", "type": "order"})).await;
+        runs.insert(receipt["ok"]["run_id"].as_str().expect("a run").to_owned());
+        let result = world.ask("result", json!({"id": "again", "wait_ms": 20000})).await;
+        assert_eq!(result["ok"]["status"], "completed", "{result}");
+    }
+    assert_eq!(runs.len(), 3);
+    world.finish().await;
+}
