@@ -114,6 +114,33 @@ impl Failure {
         }
     }
 
+    /// A failure of the user's code from an error value: its type is the last part of the Rust type's path,
+    /// and what caused it follows as far as [`MAX_FAILURE_DEPTH`].
+    #[must_use]
+    pub fn of_error<E: std::error::Error>(error: &E) -> Self {
+        let path = std::any::type_name::<E>();
+        let path = path.split('<').next().unwrap_or(path);
+        let name = path.rsplit("::").next().unwrap_or(path);
+        let mut failure = Self::typed(FailureKind::Application, name, error.to_string());
+        failure.cause = Self::causes(error.source(), 1);
+        failure
+    }
+
+    /// An error and what caused it, as a failure without a type of its own.
+    #[must_use]
+    pub fn of_dyn_error(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut failure = Self::new(FailureKind::Application, error.to_string());
+        failure.cause = Self::causes(error.source(), 1);
+        failure
+    }
+
+    fn causes(source: Option<&(dyn std::error::Error + 'static)>, depth: usize) -> Option<Box<Self>> {
+        let source = source.filter(|_| depth < MAX_FAILURE_DEPTH)?;
+        let mut failure = Self::new(FailureKind::Application, source.to_string());
+        failure.cause = Self::causes(source.source(), depth + 1);
+        Some(Box::new(failure))
+    }
+
     /// Cut to [`MAX_FAILURE_TEXT_BYTES`] and [`MAX_FAILURE_DEPTH`], as everything that is recorded is.
     #[must_use]
     pub fn bounded(self) -> Self {

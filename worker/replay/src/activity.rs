@@ -28,6 +28,12 @@ use crate::duration::to_ms;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an activity",
+    label = "not an activity",
+    note = "put `#[activity(…)]` on the function, or on the method inside an `impl` block with `#[activities]`, and \
+            give its name without arguments"
+)]
 pub trait Activity: Send + Sync + 'static {
     /// What it takes.
     type Input: Serialize + DeserializeOwned + Send + 'static;
@@ -40,6 +46,23 @@ pub trait Activity: Send + Sync + 'static {
     #[must_use]
     fn options() -> ActivityDefaults {
         ActivityDefaults::default()
+    }
+}
+
+/// A function that makes a value of an activity stands for the activity: what `#[activity]` writes beside
+/// the type, so that the activity's name can be given to [`WorkflowContext::run`](crate::WorkflowContext::run)
+/// and a variable may have the same name.
+impl<F, A> Activity for F
+where
+    F: Fn() -> A + Send + Sync + 'static,
+    A: Activity,
+{
+    type Input = A::Input;
+    type Output = A::Output;
+    const NAME: &'static str = A::NAME;
+
+    fn options() -> ActivityDefaults {
+        A::options()
     }
 }
 

@@ -33,6 +33,11 @@ use crate::error::WorkflowError;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a workflow",
+    label = "not a workflow",
+    note = "put `#[workflow]` on the function and give its name without arguments"
+)]
 pub trait WorkflowDefinition: Send + Sync + 'static {
     /// What it takes.
     type Input: Serialize + DeserializeOwned + Send + 'static;
@@ -48,6 +53,26 @@ pub trait WorkflowDefinition: Send + Sync + 'static {
         ctx: WorkflowContext,
         input: Self::Input,
     ) -> impl Future<Output = Result<Self::Output, WorkflowError>> + Send + 'static;
+}
+
+/// A function that makes a value of a workflow stands for the workflow: what `#[workflow]` writes beside the
+/// type, so that a variable may have the workflow's name.
+impl<F, W> WorkflowDefinition for F
+where
+    F: Fn() -> W + Send + Sync + 'static,
+    W: WorkflowDefinition,
+{
+    type Input = W::Input;
+    type Output = W::Output;
+    const NAME: &'static str = W::NAME;
+    const QUEUE: &'static str = W::QUEUE;
+
+    fn run(
+        ctx: WorkflowContext,
+        input: Self::Input,
+    ) -> impl Future<Output = Result<Self::Output, WorkflowError>> + Send + 'static {
+        W::run(ctx, input)
+    }
 }
 
 /// Workflow code of any type; cheap to clone.

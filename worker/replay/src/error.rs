@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::ids::Seq;
-use stepwell_shared::limits::MAX_FAILURE_DEPTH;
 use stepwell_shared::payload::Payload;
 use thiserror::Error as ThisError;
 
@@ -229,9 +228,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for WorkflowError {
         if any.is::<Cancelled>() || any.downcast_ref::<WaitError>() == Some(&WaitError::Cancelled) {
             return Self::Cancelled;
         }
-        let mut failure = Failure::typed(FailureKind::Application, type_name::<E>(), error.to_string());
-        failure.cause = causes(error.source(), 1);
-        Self::Failed(Box::new(failure))
+        Self::Failed(Box::new(Failure::of_error(&error)))
     }
 }
 
@@ -257,22 +254,10 @@ fn from_activity(error: &ActivityFailure) -> WorkflowError {
     WorkflowError::Failed(Box::new(failure))
 }
 
-fn causes(source: Option<&(dyn Error + 'static)>, depth: usize) -> Option<Box<Failure>> {
-    let source = source.filter(|_| depth < MAX_FAILURE_DEPTH)?;
-    let mut failure = Failure::new(FailureKind::Application, source.to_string());
-    failure.cause = causes(source.source(), depth + 1);
-    Some(Box::new(failure))
-}
-
-/// The last part of a type's path, without generic arguments: the word a person would use for it.
-fn type_name<T>() -> &'static str {
-    let path = std::any::type_name::<T>();
-    let path = path.split('<').next().unwrap_or(path);
-    path.rsplit("::").next().unwrap_or(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use stepwell_shared::limits::MAX_FAILURE_DEPTH;
+
     use super::*;
 
     fn convert(error: impl Into<WorkflowError>) -> WorkflowError {
