@@ -177,7 +177,7 @@ fn a_wake_after_the_end_does_no_harm() {
             Either::Left(output) => output?,
             Either::Right(number) => number,
         };
-        std::thread::spawn(move || send.send(1)).join().ok();
+        std::thread::scope(|scope| scope.spawn(|| send.send(1)).join()).ok();
         Ok(number)
     });
     let (mut run, _) = Run::start(&code);
