@@ -32,11 +32,13 @@ async def attempt(task, deliveries):
 
 async def handle(jetstream, message):
     task, working = json.loads(message.data), asyncio.create_task(still_working(message))
+    workflow = re.sub(rb"[^\w/-]", lambda byte: b"=%02X" % byte[0][0], task["workflow_id"].encode()).decode()
+    subject = f"stepwell.{NAMESPACE}.workflow.{workflow}.activity.{task['run_id']}.{task['step']}"
+    report = {"v": 1, "attempt": task["attempt"], "token": task["token"], "outcome": {"started": {}}}
     try:
-        outcome = await attempt(task, message.metadata.num_delivered)
-        report = {"v": 1, "attempt": task["attempt"], "token": task["token"], "outcome": outcome}
-        workflow = re.sub(rb"[^\w/-]", lambda byte: b"=%02X" % byte[0][0], task["workflow_id"].encode()).decode()
-        subject = f"stepwell.{NAMESPACE}.workflow.{workflow}.activity.{task['run_id']}.{task['step']}"
+        if task.get("schedule_to_start_ms") and message.metadata.num_delivered == 1:
+            await jetstream.publish(subject, json.dumps(report).encode())
+        report["outcome"] = await attempt(task, message.metadata.num_delivered)
         await jetstream.publish(subject, json.dumps(report).encode())  # stored first, then acknowledged
         await message.ack()
     finally:

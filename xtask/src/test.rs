@@ -30,9 +30,30 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
     // Tests start these programs as processes of their own.
     run(cargo().args(["build", "--workspace", "--bins"]))?;
     let variables = variables.iter().map(|(name, value)| (name, value));
-    run(cargo().args(["test", "--workspace"]).args(rest).envs(variables))
+    let everything = (!chooses_packages(rest)).then_some("--workspace");
+    run(cargo().arg("test").args(everything).args(rest).envs(variables))
+}
+
+/// Whether the arguments say which packages to test.
+fn chooses_packages(rest: &[String]) -> bool {
+    let own = rest.iter().take_while(|argument| *argument != "--");
+    own.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
 }
 
 fn note(what: &str, error: &anyhow::Error) {
     eprintln!("note: {what} is left out, because what it needs could not be had: {error:#}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_chosen_before_the_separator() {
+        let arguments = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert!(chooses_packages(&arguments("-p stepwell")));
+        assert!(chooses_packages(&arguments("--package=stepwell name")));
+        assert!(!chooses_packages(&arguments("--release name -- -p")));
+        assert!(!chooses_packages(&[]));
+    }
 }

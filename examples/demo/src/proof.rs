@@ -92,6 +92,7 @@ impl RunHistory {
             | Event::CancelRequested { .. }
             | Event::RunTerminated { .. }
             | Event::RunTimedOut { .. }
+            | Event::AttemptStarted { .. }
             | Event::AttemptRefused { .. }
             | Event::AttemptScheduled { .. }
             | Event::TimerFired { .. }
