@@ -62,6 +62,28 @@ impl WorkflowContext {
     }
 
     /// Runs an activity. The result is its output, or why there is none after all attempts.
+    ///
+    /// A call that cannot be made (no timeout anywhere, an input that is too large, a queue that is no
+    /// name) asks for nothing and fails with the activity's name and the line.
+    ///
+    /// ```
+    /// use stepwell_worker_replay::*;
+    /// # struct Double;
+    /// # impl Activity for Double { type Input = u64; type Output = u64; const NAME: &'static str = "double"; }
+    /// async fn code(ctx: WorkflowContext, n: u64) -> Result<u64, WorkflowError> {
+    ///     // One after the other, with `?`:
+    ///     let twice = ctx.run(Double, n).start_to_close(secs(10)).await?;
+    ///     // Two at once; `start` asks for the first one right away:
+    ///     let background = ctx.run(Double, 7).start_to_close(secs(10)).start();
+    ///     let more = ctx.run(Double, twice).start_to_close(secs(10)).await?;
+    ///     // An error of the activity's own, by the name that it gave:
+    ///     match background.await {
+    ///         Ok(fourteen) => Ok(more + fourteen),
+    ///         Err(failure) if failure.error_type() == "TooLarge" => Ok(more),
+    ///         Err(failure) => Err(failure.into()),
+    ///     }
+    /// }
+    /// ```
     #[track_caller]
     pub fn run<A: Activity>(&self, _activity: A, input: A::Input) -> ActivityCall<A::Input, A::Output> {
         let at = self.note("run");
@@ -87,6 +109,23 @@ impl WorkflowContext {
 
     /// Waits for the oldest signal that has not been received. Signals are kept in order of arrival from
     /// the run's first moment on, so none is missed by asking late.
+    ///
+    /// ```
+    /// use stepwell_worker_replay::*;
+    /// const APPROVE: Signal<bool> = Signal::new("approve");
+    ///
+    /// async fn code(ctx: WorkflowContext, _: ()) -> Result<bool, WorkflowError> {
+    ///     loop {
+    ///         match ctx.receive(APPROVE).timeout(days(7)).await {
+    ///             Ok(approved) => return Ok(approved),
+    ///             Err(WaitError::TimedOut) => return Ok(false),
+    ///             // Somebody sent something else under this name; the next one may be right.
+    ///             Err(WaitError::Malformed(_)) => {}
+    ///             Err(WaitError::Cancelled) => return Err(WorkflowError::Cancelled),
+    ///         }
+    ///     }
+    /// }
+    /// ```
     #[track_caller]
     pub fn receive<T: DeserializeOwned>(&self, signal: Signal<T>) -> Receive<T> {
         let at = self.note("receive");
@@ -112,6 +151,30 @@ impl WorkflowContext {
 
     /// Waits until a condition over the code's own variables holds. It is looked at whenever anything
     /// has happened, and must not change anything.
+    ///
+    /// ```
+    /// use stepwell_worker_replay::*;
+    /// const ITEM: Signal<u32> = Signal::new("item");
+    /// const TOTAL: Query<(), u32> = Query::new("total");
+    ///
+    /// async fn code(ctx: WorkflowContext, _: ()) -> Result<u32, WorkflowError> {
+    ///     let total = ctx.answer(TOTAL, 0);
+    ///     let collecting = async {
+    ///         loop {
+    ///             let item = ctx.receive(ITEM).await?;
+    ///             total.update(|total| *total += item);
+    ///         }
+    ///         #[allow(unreachable_code)]
+    ///         Ok::<_, WaitError>(())
+    ///     };
+    ///     let enough = ctx.wait_until(|| total.get() >= 100).timeout(hours(1));
+    ///     match ctx.race(enough, collecting).await {
+    ///         Either::Left(Ok(()) | Err(WaitError::TimedOut)) => Ok(total.get()),
+    ///         Either::Left(Err(error)) | Either::Right(Err(error)) => Err(error.into()),
+    ///         Either::Right(Ok(())) => Ok(total.get()),
+    ///     }
+    /// }
+    /// ```
     #[track_caller]
     pub fn wait_until<F: FnMut() -> bool>(&self, condition: F) -> WaitUntil<F> {
         let at = self.note("wait_until");
@@ -220,7 +283,24 @@ impl WorkflowContext {
     }
 
     /// Undoes what was done so far, in reverse order, and waits for it. Without this it happens when the
-    /// run fails or is cancelled.
+    /// run fails or is cancelled; this is for code that goes on in another way.
+    ///
+    /// ```
+    /// use stepwell_worker_replay::*;
+    /// # struct Book;
+    /// # impl Activity for Book { type Input = String; type Output = u64; const NAME: &'static str = "book"; }
+    /// # struct Unbook;
+    /// # impl Activity for Unbook { type Input = Undo<String, u64>; type Output = (); const NAME: &'static str = "unbook"; }
+    /// async fn code(ctx: WorkflowContext, _: ()) -> Result<&'static str, WorkflowError> {
+    ///     let flight = ctx.run(Book, "flight".to_owned()).compensate(Unbook).await;
+    ///     let hotel = ctx.run(Book, "hotel".to_owned()).compensate(Unbook).await;
+    ///     if flight.is_ok() && hotel.is_ok() {
+    ///         return Ok("booked");
+    ///     }
+    ///     ctx.compensate().await?;
+    ///     Ok("nothing was free")
+    /// }
+    /// ```
     #[track_caller]
     pub fn compensate(&self) -> Compensating {
         let at = self.note("compensate");
@@ -281,6 +361,20 @@ impl WorkflowContext {
     }
 
     /// A context whose waits do not end when the run is asked to stop: for cleaning up.
+    ///
+    /// ```
+    /// use stepwell_worker_replay::*;
+    /// # struct Work;
+    /// # impl Activity for Work { type Input = (); type Output = (); const NAME: &'static str = "work"; }
+    /// # struct Release;
+    /// # impl Activity for Release { type Input = (); type Output = (); const NAME: &'static str = "release"; }
+    /// async fn code(ctx: WorkflowContext, _: ()) -> Result<(), WorkflowError> {
+    ///     let worked = ctx.run(Work, ()).await;
+    ///     // Also when the run was asked to stop in the middle of the work.
+    ///     ctx.shielded().run(Release, ()).await?;
+    ///     Ok(worked?)
+    /// }
+    /// ```
     #[must_use]
     pub fn shielded(&self) -> Self {
         Self { run: self.run.clone(), shielded: true }

@@ -11,6 +11,8 @@ use stepwell_shared::ids::Seq;
 use stepwell_shared::payload::Payload;
 use thiserror::Error as ThisError;
 
+use crate::encode::encode_bounded;
+
 /// The run was asked to stop, or ran into its timeout, and what was awaited ended because of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ThisError)]
 #[error("cancelled")]
@@ -125,7 +127,8 @@ impl fmt::Display for ActivityFailure {
 
 impl Error for ActivityFailure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.failure)
+        // The failure itself is in the text.
+        self.failure.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
     }
 }
 
@@ -163,13 +166,14 @@ impl WorkflowError {
         Failure::typed(FailureKind::Application, error_type, message).into()
     }
 
-    /// The same, with data for whoever handles it. Data that has no JSON form is left out.
+    /// The same, with data for whoever handles it. Data that has no JSON form, or is larger than a payload
+    /// may be, is left out.
     #[must_use]
     pub fn details<T: Serialize>(self, details: &T) -> Self {
         match self {
             Self::Cancelled => Self::Cancelled,
             Self::Failed(mut failure) => {
-                failure.details = Payload::encode(details).ok();
+                failure.details = encode_bounded(details).ok();
                 Self::Failed(failure)
             }
         }

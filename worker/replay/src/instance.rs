@@ -23,6 +23,12 @@ use crate::wake::Driving;
 /// First [`replay`](Self::replay) its records, if it has any, then make [`turn`](Self::turn)s. After a
 /// [`Stalled`] the instance is of no use: drop it, and when the run is asked again make a new one from
 /// history. It keeps answering with the same stall until then.
+///
+/// It runs user code on the calling thread: in `replay`, `turn` and `query`, and destructors when it is
+/// dropped. Panics of that code do not leave it, except for a destructor that panics while another panic
+/// unwinds, which aborts the process as anywhere in Rust.
+///
+/// See the [crate's documentation](crate) for an example and for the threads to drive it on.
 pub struct Instance {
     code: WorkflowCode,
     run: Arc<Shared>,
