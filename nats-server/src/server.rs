@@ -142,6 +142,12 @@ impl NatsServer {
         &self.log
     }
 
+    /// The last lines of its log, for an error message.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        tail_of(&self.log)
+    }
+
     /// Whether the process still runs.
     pub fn running(&mut self) -> bool {
         match &mut self.child {

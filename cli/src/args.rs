@@ -1,0 +1,163 @@
+//! The command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use stepwell_connection::ConnectionOptions;
+
+use crate::commands::compensation::CompensationArgs;
+use crate::commands::dev::DevArgs;
+use crate::commands::history::HistoryArgs;
+use crate::commands::list::ListArgs;
+use crate::commands::query::QueryArgs;
+use crate::commands::rejected::RejectedArgs;
+use crate::commands::result::ResultArgs;
+use crate::commands::run_args::RunArgs;
+use crate::commands::signal::SignalArgs;
+use crate::commands::start::StartArgs;
+use crate::commands::stop::StopArgs;
+use crate::exit::EXIT_CODES;
+use crate::output::Format;
+use crate::times::TimeFormat;
+
+/// Durable workflows and sagas on NATS JetStream
+#[derive(Debug, Parser)]
+#[command(name = "stepwell", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    #[command(flatten)]
+    pub(crate) connection: ConnectionOptions,
+
+    /// Form of what goes to stdout
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    pub(crate) output: Format,
+
+    /// How times are written in tables
+    #[arg(
+        long,
+        env = "STEPWELL_TIME_FORMAT",
+        global = true,
+        value_enum,
+        default_value_t = TimeFormat::Relative,
+        value_name = "FORMAT",
+        hide_short_help = true
+    )]
+    pub(crate) time_format: TimeFormat,
+
+    /// Form of the log on stderr; STEPWELL_LOG says what is logged, as in STEPWELL_LOG=debug
+    #[arg(
+        long,
+        env = "STEPWELL_LOG_FORMAT",
+        global = true,
+        value_enum,
+        default_value_t = LogFormat::Text,
+        value_name = "FORMAT",
+        hide_short_help = true
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// The form of logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people
+    Text,
+    /// For log collectors
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything that development needs: a NATS server and an orchestrator
+    Dev(DevArgs),
+    /// Run an orchestrator
+    #[command(after_help = ORCHESTRATOR_HELP)]
+    Orchestrator(Box<stepwell_orchestrator::Options>),
+    /// Start a workflow
+    Start(StartArgs),
+    /// Send a signal to a workflow
+    Signal(SignalArgs),
+    /// Ask a workflow a question
+    Query(QueryArgs),
+    /// Ask a workflow to stop; its code may clean up, and what it did is compensated
+    #[command(after_help = CANCEL_HELP)]
+    Cancel(StopArgs),
+    /// End a workflow at once; its code is not asked and nothing is compensated
+    #[command(after_help = TERMINATE_HELP)]
+    Terminate(StopArgs),
+    /// Wait for a workflow to end and print its result
+    Result(ResultArgs),
+    /// Show what a workflow is doing and why it waits
+    #[command(after_help = DESCRIBE_HELP)]
+    Describe(RunArgs),
+    /// Show what was recorded of a workflow
+    History(HistoryArgs),
+    /// List workflows
+    List(ListArgs),
+    /// Look at messages that could not be taken in
+    Rejected(RejectedArgs),
+    /// Decide about a compensation that failed for good
+    Compensation(CompensationArgs),
+    /// List the workers that are known now
+    #[command(after_help = WORKERS_HELP)]
+    Workers,
+    /// Check the deployment and say what its failures would cost
+    #[command(after_help = DOCTOR_HELP)]
+    Doctor,
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stepwell dev
+  stepwell start document_pipeline --id doc-7 --input '\"doc-7\"' --wait
+  stepwell list --stuck
+  stepwell describe doc-7
+
+`stepwell help COMMAND` shows examples of a command.";
+
+const ORCHESTRATOR_HELP: &str = "\
+It creates what is missing of the namespace, keeps nothing that is not in NATS, and may be killed at any
+moment. Several share one namespace. It ends on SIGTERM or ctrl-c.
+
+Examples:
+  stepwell orchestrator
+  stepwell orchestrator --nats-url nats://a:4222,nats://b:4222 --replicas 3 --listen 0.0.0.0:9090";
+
+const CANCEL_HELP: &str = "\
+Example:
+  stepwell cancel order-1 --reason 'ordered twice'";
+
+const TERMINATE_HELP: &str = "\
+Example:
+  stepwell terminate order-1 --reason 'code that can never finish'";
+
+const DESCRIBE_HELP: &str = "\
+Examples:
+  stepwell describe order-1
+  stepwell describe order-1 -o json | jq .pending_activities";
+
+const WORKERS_HELP: &str = "\
+Examples:
+  stepwell workers
+  stepwell workers -o json | jq '.workers[].queue'";
+
+const DOCTOR_HELP: &str = "\
+It looks at the NATS server, the streams and buckets of the namespace, orchestrators, workers, runs that
+cannot go on and messages that were set aside, and says what a killed process, a lost node and a power cut
+would cost. The exit code is 1 if something is wrong.
+
+Examples:
+  stepwell doctor
+  stepwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'";
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  stepwell completions bash > ~/.local/share/bash-completion/completions/stepwell
+  stepwell completions fish > ~/.config/fish/completions/stepwell.fish";

@@ -1,0 +1,43 @@
+//! `stepwell signal`
+
+use stepwell_shared::api::{Receipt, SignalRequest};
+
+use super::{Session, receipt};
+use crate::exit::Failure;
+use crate::input;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct SignalArgs {
+    /// The workflow id
+    id: String,
+
+    /// The signal's name
+    name: String,
+
+    /// What it carries: JSON, @FILE, or - for stdin; null when not given
+    #[arg(long, value_name = "JSON")]
+    payload: Option<String>,
+
+    /// Repeats with the same request id are taken in once
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+const HELP: &str = "\
+Returns when the signal is in the history; prints the id of the run that took it in.
+
+Examples:
+  stepwell signal doc-7 approve_summary --payload true
+  stepwell signal order-1 add_item --payload '{\"sku\": \"A-1\"}' --request-id click-81";
+
+pub(crate) async fn run(args: SignalArgs, session: &Session) -> Result<(), Failure> {
+    let request = SignalRequest {
+        payload: input::payload("--payload", args.payload.as_deref())?,
+        id: args.id,
+        name: args.name,
+        request_id: args.request_id,
+    };
+    let taken: Receipt = session.api.call("signal", &request).await?;
+    receipt::print(&taken, session.format, &format!("signalled {} to {}", request.name, request.id))
+}
