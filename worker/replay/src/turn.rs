@@ -181,7 +181,7 @@ fn is_cancellation(command: &Command) -> bool {
 fn bounded(asked: Vec<Asked>) -> Result<Vec<Asked>, Stalled> {
     if asked.len() > MAX_TURN_COMMANDS {
         let at = asked.iter().rev().find_map(|asked| asked.at);
-        return Err(too_many_commands(asked.len(), at));
+        return Err(too_many_commands(at));
     }
     Ok(asked)
 }

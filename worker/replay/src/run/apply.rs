@@ -14,6 +14,7 @@ impl State {
     ///
     /// The request to stop takes effect after everything else of the turn: what has a result keeps it.
     pub(crate) fn apply<'a>(&mut self, events: impl IntoIterator<Item = &'a Event>) -> Vec<Waker> {
+        self.ask_what_is_owed();
         let mut wake = Vec::new();
         let was_cancelled = self.cancel.is_some();
         for event in events {

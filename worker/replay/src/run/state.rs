@@ -1,13 +1,13 @@
 //! The state itself, and how commands and numbers are given out.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::Location;
 
 use stepwell_shared::command::Command;
 use stepwell_shared::failure::Failure;
 use stepwell_shared::history::RunStarted;
 use stepwell_shared::ids::{RunId, Seq, WorkflowId};
-use stepwell_shared::limits::{MAX_PENDING_STEPS, MAX_TURN_COMMANDS};
+use stepwell_shared::limits::MAX_TURN_COMMANDS;
 use stepwell_shared::rng::{SplitMix64, seed_from};
 
 use super::park::{Inbox, Parked};
@@ -15,10 +15,9 @@ use super::query::Handler;
 use super::step::Step;
 use crate::stalled::{LastCall, Stalled};
 
-/// Most commands held before a turn is given up, so that a loop that never waits fills no memory. Above
-/// the limit of a turn by one cancellation for everything that may be pending: those are cut when the
-/// code returns in the same turn.
-const MAX_HELD_COMMANDS: usize = MAX_TURN_COMMANDS + MAX_PENDING_STEPS;
+/// How much of a turn cancellations may fill. A run may have more pending than one turn can cancel; what
+/// does not fit is asked for in the turns after it, and the code has room for what it wants itself.
+const MAX_CANCELLATIONS_WITHIN: usize = MAX_TURN_COMMANDS / 2;
 
 /// Everything of a run but the code.
 pub(crate) struct State {
@@ -36,6 +35,8 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     /// What the code asked for in this turn.
     pub(crate) asked: Vec<Asked>,
+    /// Cancellations that did not fit into a turn; at most one for every step that may be pending.
+    owed: VecDeque<Asked>,
     /// What is not settled, or settled and not yet looked at.
     pub(super) steps: BTreeMap<Seq, Step>,
     /// How many of `steps` a waker waits for.
@@ -93,6 +94,7 @@ impl State {
             replaying: false,
             phase: Phase::Idle,
             asked: Vec::new(),
+            owed: VecDeque::new(),
             steps: BTreeMap::new(),
             awaited: 0,
             inboxes: BTreeMap::new(),
@@ -125,13 +127,29 @@ impl State {
 
     /// Records a command; `None` when the turn cannot hold more of them.
     pub(crate) fn ask(&mut self, at: Option<&'static Location<'static>>, command: Command) -> Option<()> {
-        if self.asked.len() >= MAX_HELD_COMMANDS {
-            self.fault.get_or_insert_with(|| too_many_commands(MAX_HELD_COMMANDS, at));
+        // Checked here as well as at the end, so that a loop that never waits fills no memory.
+        if self.asked.len() >= MAX_TURN_COMMANDS {
+            self.fault.get_or_insert_with(|| too_many_commands(at));
             return None;
         }
         self.progress += 1;
         self.asked.push(Asked { command, at });
         Some(())
+    }
+
+    /// Records a cancellation, in this turn or in a later one.
+    pub(super) fn ask_cancel(&mut self, at: &'static Location<'static>, command: Command) {
+        if self.asked.len() < MAX_CANCELLATIONS_WITHIN {
+            self.ask(Some(at), command);
+        } else {
+            self.owed.push_back(Asked { command, at: Some(at) });
+        }
+    }
+
+    /// Begins a turn with what did not fit into those before.
+    pub(super) fn ask_what_is_owed(&mut self) {
+        let fits = self.owed.len().min(MAX_CANCELLATIONS_WITHIN);
+        self.asked.extend(self.owed.drain(..fits));
     }
 
     /// The run's stream of random bits, from its beginning in the order in which the code draws.
@@ -146,10 +164,10 @@ impl State {
 }
 
 /// The answer to a turn that asks for more than one record may hold.
-pub(crate) fn too_many_commands(found: usize, at: Option<&'static Location<'static>>) -> Stalled {
+pub(crate) fn too_many_commands(at: Option<&'static Location<'static>>) -> Stalled {
     let place = at.map(|at| format!("; the last came from {at}")).unwrap_or_default();
     Stalled::invalid(format!(
-        "workflow code asked for {found} things in one turn{place}; at most {MAX_TURN_COMMANDS} are \
+        "workflow code asked for more than {MAX_TURN_COMMANDS} things in one turn{place}, and no more are \
          allowed. Ask for them in smaller portions, for instance with ctx.map_concurrent, or hand each \
          activity more than one item"
     ))

@@ -130,7 +130,7 @@ impl State {
         }
         let command = cancel_command(step.kind, seq).filter(|_| first);
         if let Some(command) = command {
-            self.ask(Some(at), command);
+            self.ask_cancel(at, command);
         }
         waker
     }
@@ -153,7 +153,7 @@ impl State {
         self.awaited -= usize::from(step.waker.is_some());
         let open = step.outcome.is_none() && !step.cancel_asked;
         if let Some(command) = cancel_command(step.kind, seq).filter(|_| ask && open) {
-            self.ask(Some(step.at), command);
+            self.ask_cancel(step.at, command);
         }
         step.waker
     }

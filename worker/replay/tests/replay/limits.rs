@@ -1,10 +1,13 @@
 //! The bounds of one turn and one run.
 
-use stepwell_shared::history::StallKind;
-use stepwell_shared::limits::{MAX_PENDING_STEPS, MAX_TURN_COMMANDS};
-use stepwell_worker_replay::{Signal, join_all, secs};
+use stepwell_shared::history::{Record, StallKind};
+use stepwell_shared::limits::MAX_TURN_COMMANDS;
+use stepwell_worker_replay::{Instance, Signal, WorkflowCode, WorkflowError, join_all, secs};
 
-use crate::harness::{Double, assert_holds, cancel, code, instance, show, signal, stall, started};
+use crate::harness::{
+    Double, assert_holds, cancel, code, completed, instance, record, show, signal, stall, started,
+    was_cancelled,
+};
 
 const GO: Signal<u64> = Signal::new("go");
 
@@ -21,7 +24,7 @@ fn a_turn_takes_as_many_commands_as_a_record_may_hold() {
         } else {
             let (kind, text) = stall(turn);
             assert_eq!(kind, StallKind::InvalidTurn);
-            assert_holds(&text, &["20001 things", "at most 20000", "limits.rs:", "map_concurrent"]);
+            assert_holds(&text, &["more than 20000 things", "limits.rs:", "map_concurrent"]);
         }
     }
 }
@@ -29,14 +32,14 @@ fn a_turn_takes_as_many_commands_as_a_record_may_hold() {
 #[test]
 fn a_loop_that_never_waits_is_stopped_before_it_fills_the_memory() {
     let code = code(|ctx| async move {
-        for _ in 0..MAX_TURN_COMMANDS + MAX_PENDING_STEPS + 10 {
+        for _ in 0..MAX_TURN_COMMANDS + 10 {
             ctx.pivot();
         }
         Ok(ctx.receive(GO).await?)
     });
     let (kind, text) = stall(instance(&code).turn(&[started()], 1, 1));
     assert_eq!(kind, StallKind::InvalidTurn);
-    assert_holds(&text, &["70000 things"]);
+    assert_holds(&text, &["more than 20000 things"]);
 }
 
 #[test]
@@ -60,21 +63,56 @@ fn a_run_has_no_more_pending_than_it_may() {
     assert_holds(&text, &["50000 activities and timers pending", "limits.rs:", "map_concurrent"]);
 }
 
-#[test]
-fn a_run_with_as_much_pending_as_it_may_can_be_stopped() {
-    let code = code(|ctx| async move {
+/// Code that has 30,000 activities pending, and then `cleans_up` or not when it is stopped.
+fn busy(cleans_up: bool) -> (Instance, WorkflowCode, Vec<Record>) {
+    let code = code(move |ctx| async move {
         let mut held = Vec::new();
         for _ in 0..3 {
             held.extend((0..10_000).map(|n| ctx.run(Double, n).start()));
-            ctx.receive(GO).await?;
+            if ctx.receive(GO).await.is_err() {
+                break;
+            }
         }
-        Ok(())
+        if cleans_up {
+            ctx.shielded().run(Double, 0).await?;
+        }
+        Err::<(), _>(WorkflowError::Cancelled)
     });
     let mut instance = instance(&code);
-    instance.turn(&[started()], 1, 1).unwrap();
-    instance.turn(&[signal("go", 1)], 1, 2).unwrap();
-    instance.turn(&[signal("go", 1)], 1, 3).unwrap();
+    let mut records = Vec::new();
+    for (index, event) in (1..).zip([started(), signal("go", 1), signal("go", 1)]) {
+        let commands = instance.turn(std::slice::from_ref(&event), 1, index).unwrap();
+        records.push(record(index, 1, vec![event], Some((commands, 1))));
+    }
+    (instance, code, records)
+}
+
+#[test]
+fn a_run_with_more_pending_than_a_turn_can_cancel_can_be_stopped() {
+    let (mut instance, ..) = busy(false);
     assert_eq!(show(&instance.turn(&[cancel()], 1, 4).unwrap()), ["cancelled Cancelled: changed my mind"]);
+}
+
+#[test]
+fn what_one_turn_cannot_cancel_the_next_ones_do() {
+    let (mut live, code, mut records) = busy(true);
+    let mut cancelled = 0;
+    for (index, event) in (4..).zip([cancel(), was_cancelled(1), was_cancelled(2), was_cancelled(3)]) {
+        let commands = live.turn(std::slice::from_ref(&event), 1, index).unwrap();
+        let shown = show(&commands);
+        assert_eq!(
+            shown.iter().filter(|command| command.starts_with("run")).count(),
+            usize::from(index == 4)
+        );
+        cancelled += shown.iter().filter(|command| command.starts_with("cancel ")).count();
+        assert_eq!(cancelled, (index as usize - 3).min(3) * 10_000);
+        records.push(record(index, 1, vec![event], Some((commands, 1))));
+    }
+    let mut replayed = instance(&code);
+    records.iter().for_each(|record| replayed.replay(record).unwrap());
+    let end = [completed(30_001, 0)];
+    assert_eq!(show(&live.turn(&end, 1, 8).unwrap()), ["cancelled Cancelled: changed my mind"]);
+    assert_eq!(show(&replayed.turn(&end, 1, 8).unwrap()), ["cancelled Cancelled: changed my mind"]);
 }
 
 #[test]
