@@ -11,7 +11,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
     let options = ActivityOptions::parse(options)?;
     let function: ItemFn = syn::parse2(item)?;
     let found = parts(&function.sig, "ActivityContext", false)?;
-    let ItemFn { attrs, vis, sig, block } = &function;
+    let ItemFn { attrs, vis, sig, block, .. } = &function;
     let (ident, parameters) = (&sig.ident, &sig.inputs);
     let definition = definition(attrs, vis, ident, &options, &found);
     let Parts { output, pattern, arguments, .. } = &found;

@@ -140,10 +140,11 @@ fn key(meta: &Meta) -> Result<String> {
 }
 
 fn text(meta: &Meta) -> Result<LitStr> {
-    match &meta.require_name_value()?.value {
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Ok(text.clone()),
-        other => Err(Error::new(other.span(), "expected a text in quotes")),
+    let value = &meta.require_name_value()?.value;
+    if let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = value {
+        return Ok(text.clone());
     }
+    Err(Error::new(value.span(), "expected a text in quotes"))
 }
 
 /// A name that can be part of a subject.

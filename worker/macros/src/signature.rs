@@ -70,9 +70,6 @@ pub(crate) fn parts(signature: &Signature, context: &str, method: bool) -> Resul
 }
 
 fn is_context(ty: &Type, context: &str) -> bool {
-    match ty {
-        Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == context),
-        Type::Reference(_) => false,
-        _ => false,
-    }
+    let Type::Path(path) = ty else { return false };
+    path.path.segments.last().is_some_and(|segment| segment.ident == context)
 }

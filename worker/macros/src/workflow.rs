@@ -11,7 +11,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
     let options = WorkflowOptions::parse(options)?;
     let function: ItemFn = syn::parse2(item)?;
     let Parts { input, output, pattern, arguments } = parts(&function.sig, "WorkflowContext", false)?;
-    let ItemFn { attrs, vis, sig, block } = &function;
+    let ItemFn { attrs, vis, sig, block, .. } = &function;
     let (ident, parameters) = (&sig.ident, &sig.inputs);
     let name = options.name.unwrap_or_else(|| LitStr::new(&ident.to_string(), ident.span()));
     let queue = options.queue.unwrap_or_else(|| LitStr::new("default", ident.span()));
