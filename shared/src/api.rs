@@ -211,7 +211,8 @@ pub struct PendingActivity {
     pub activity_type: Name,
     /// Its queue.
     pub queue: Name,
-    /// What it is doing: `queued_or_running`, `waiting_for_retry`, `waiting_for_worker`, `cancelling`.
+    /// What it is doing: `queued_or_running`, `running` (known only with a `schedule_to_start`),
+    /// `waiting_for_retry`, `waiting_for_worker`, `cancelling`.
     pub state: String,
     /// The current or next attempt.
     pub attempt: u32,
