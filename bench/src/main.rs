@@ -1,2 +1,36 @@
-//! Under construction.
-fn main() {}
+//! Measures Stepwell: one program that starts a nats-server on a throw-away store and itself again as
+//! orchestrator, workflow worker, activity worker and as the bare loops that these are compared with.
+//!
+//! It never talks to a server that it did not start.
+
+mod arguments;
+mod crew;
+mod driver;
+mod floor;
+mod payload;
+mod report;
+mod roles;
+mod statistics;
+mod usage;
+
+use anyhow::Result;
+use clap::Parser;
+
+use arguments::{Arguments, Role};
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = tokio::runtime::Runtime::new()?;
+    match &arguments.role {
+        Some(Role::Role { name, nats_url, namespace }) => {
+            runtime.block_on(roles::run(*name, nats_url, namespace))
+        }
+        None => runtime.block_on(driver::run(&arguments)),
+    }
+}

@@ -1,0 +1,48 @@
+//! Memory of the orchestrator while many workflows come and go. It must not grow with those that are
+//! finished.
+
+use anyhow::{Context as _, Result};
+
+use super::load::{Heard, Kind, Load};
+use super::stage::{ORCHESTRATOR, Stage};
+use crate::payload::Plan;
+use crate::report::Figures;
+use crate::usage;
+
+/// Workflows in all.
+const WORKFLOWS: usize = 100_000;
+
+/// Workflows in flight.
+const IN_FLIGHT: usize = 500;
+
+/// How many looks are taken.
+const LOOKS: usize = 10;
+
+pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> Result<()> {
+    let workflows = if stage.quick { WORKFLOWS / 10 } else { WORKFLOWS };
+    let orchestrator = stage.real.crew.pid(ORCHESTRATOR).context("there is no orchestrator")?;
+    let mut load = Load::new(&stage.real.connection, "memory").await?;
+    let plan = Plan::activities(1);
+    for _ in 0..IN_FLIGHT {
+        load.start(Kind::Steps, &plan).await?;
+    }
+    let (mut started, mut closed) = (IN_FLIGHT, 0);
+    while closed < workflows {
+        match load.hear().await? {
+            Heard::Started(_) => {}
+            Heard::Closed => {
+                closed += 1;
+                if started < workflows {
+                    started += 1;
+                    load.start(Kind::Steps, &plan).await?;
+                }
+                if closed % (workflows / LOOKS) == 0 {
+                    let memory = usage::memory(orchestrator).context("its memory cannot be read")?;
+                    eprintln!("memory after {closed} workflows: {memory:.1} MiB");
+                    figures.memory_by_workflows.push((closed, memory));
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! The floor in the place of the activity worker.
+
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::Message;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use stepwell_connection::Connection;
+use stepwell_connection::provision::ensure_queue;
+use stepwell_shared::headers::MESSAGE_ID;
+use stepwell_shared::subject::{self, EventAddress};
+
+use super::bodies::Bodies;
+use super::lane;
+use crate::roles::{MAX_ACTIVITIES, say_ready};
+
+/// Runs until the connection is closed.
+pub(crate) async fn work_activities(connection: Connection) -> Result<()> {
+    let report = Bodies::new()?.report;
+    let consumer = ensure_queue(&connection, &super::queue()).await?;
+    let mut tasks = consumer.stream().max_messages_per_batch(MAX_ACTIVITIES).messages().await?;
+    say_ready();
+    while let Some(task) = tasks.next().await {
+        let (task, connection, report) = (task?, connection.clone(), report.clone());
+        tokio::spawn(async move {
+            if let Err(error) = work(&connection, &task, report).await {
+                tracing::error!("the floor's task failed: {error:#}");
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn work(connection: &Connection, task: &Message, report: Bytes) -> Result<()> {
+    let id = task.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID)).context("a task without id")?;
+    let (lane, step) = lane::parse_attempt_id(id.as_str()).context("a task of no lane")?;
+    let address = EventAddress::Report { run_id: lane::run_id(lane), step };
+    let subject = subject::event(connection.namespace(), &lane::workflow_id(lane), &address);
+    connection.publisher().publish(subject, None, report).await?.await?;
+    task.ack().await.map_err(|error| anyhow::anyhow!("the task was not acknowledged: {error}"))
+}

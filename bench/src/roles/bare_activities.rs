@@ -1,0 +1,48 @@
+//! Activity tasks worked by a hand-written loop: what is left of a step's cost when the SDK's activity
+//! side is taken away.
+
+use anyhow::Result;
+use async_nats::jetstream::Message;
+use futures_util::StreamExt as _;
+use stepwell_connection::Connection;
+use stepwell_connection::provision::{ensure_queue, settings};
+use stepwell_shared::encoding::{VERSION, decode, encode};
+use stepwell_shared::message::{Outcome, ReportMessage};
+use stepwell_shared::subject::{self, EventAddress};
+use stepwell_shared::task::ActivityTask;
+
+use super::{MAX_ACTIVITIES, say_ready};
+
+/// Runs until the connection is closed.
+pub(super) async fn work(connection: Connection) -> Result<()> {
+    settings(&connection).await?;
+    let consumer = ensure_queue(&connection, &super::queue()).await?;
+    let mut tasks = consumer.stream().max_messages_per_batch(MAX_ACTIVITIES).messages().await?;
+    say_ready();
+    while let Some(task) = tasks.next().await {
+        let (task, connection) = (task?, connection.clone());
+        tokio::spawn(async move {
+            if let Err(error) = report(&connection, &task).await {
+                tracing::error!("a task failed: {error:#}");
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn report(connection: &Connection, message: &Message) -> Result<()> {
+    let task: ActivityTask = decode(&message.payload)?;
+    let report = ReportMessage {
+        v: VERSION,
+        attempt: task.attempt,
+        token: task.token,
+        outcome: Outcome::Completed { result: task.input },
+        worker: None,
+        schedule_to_start_ms: Some(0),
+        execution_ms: Some(0),
+    };
+    let address = EventAddress::Report { run_id: task.run_id, step: task.step };
+    let subject = subject::event(connection.namespace(), &task.workflow_id, &address);
+    connection.publisher().publish(subject, None, encode(&report).into()).await?.await?;
+    message.ack().await.map_err(|error| anyhow::anyhow!("the task was not acknowledged: {error}"))
+}
