@@ -1,0 +1,197 @@
+//! Telling the orchestrator how an attempt ended. A report is sent until it is stored: the task is
+//! acknowledged after that and not before.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use stepwell_connection::{Connection, PublishError};
+use stepwell_shared::encoding::{VERSION, encode};
+use stepwell_shared::failure::{Failure, FailureKind};
+use stepwell_shared::headers::MESSAGE_ID;
+use stepwell_shared::ids::{RunId, StepId, WorkerId, WorkflowId};
+use stepwell_shared::message::{Outcome, ReportMessage};
+use stepwell_shared::subject::{self, EventAddress};
+use stepwell_shared::task::ActivityTask;
+
+use crate::metric_definitions::Metrics;
+
+/// First and longest wait before a report is sent again.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// What is to be said of an attempt, but for how it ended.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    workflow_id: WorkflowId,
+    run_id: RunId,
+    step: StepId,
+    attempt: u32,
+    token: String,
+    worker: WorkerId,
+    pub(crate) schedule_to_start_ms: Option<u64>,
+    pub(crate) execution_ms: Option<u64>,
+}
+
+/// The report will never be stored; NATS refuses it for good.
+#[derive(Debug)]
+pub(crate) struct NotReported;
+
+impl Reporter {
+    pub(crate) fn new(task: &ActivityTask, worker: &WorkerId) -> Self {
+        Self {
+            workflow_id: task.workflow_id.clone(),
+            run_id: task.run_id.clone(),
+            step: task.step,
+            attempt: task.attempt,
+            token: task.token.clone(),
+            worker: worker.clone(),
+            schedule_to_start_ms: None,
+            execution_ms: None,
+        }
+    }
+
+    /// Sends the report until it is stored.
+    pub(crate) async fn report(
+        &self,
+        connection: &Connection,
+        metrics: &Metrics,
+        outcome: Outcome,
+    ) -> Result<(), NotReported> {
+        let address = EventAddress::Report { run_id: self.run_id.clone(), step: self.step };
+        let subject = subject::event(connection.namespace(), &self.workflow_id, &address);
+        let mut headers = HeaderMap::new();
+        headers.insert(MESSAGE_ID, self.message_id(&outcome));
+        let body = self.body(outcome, connection.max_body());
+        let mut wait = FIRST_WAIT;
+        loop {
+            let sent = connection.publisher().publish(subject.clone(), Some(headers.clone()), body.clone());
+            let stored = match sent.await {
+                Ok(pending) => pending.await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = stored else { return Ok(()) };
+            if !error.retryable() && error != PublishError::UnknownOutcome {
+                tracing::error!(subject, %error, "an activity's report cannot be stored; its task will be given out again");
+                return Err(NotReported);
+            }
+            metrics.reports_retried.inc();
+            tracing::warn!(subject, %error, retry_in = ?wait, "an activity's report is not stored yet");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// The same for every try, and another one for the word that the attempt has begun.
+    fn message_id(&self, outcome: &Outcome) -> String {
+        let Self { run_id, step, attempt, .. } = self;
+        match outcome {
+            Outcome::Started {} => format!("started-{run_id}/{step}/{attempt}"),
+            Outcome::Completed { .. }
+            | Outcome::Failed { .. }
+            | Outcome::Cancelled {}
+            | Outcome::Refused { .. } => format!("report-{run_id}/{step}/{attempt}"),
+        }
+    }
+
+    /// The report in one message; what does not fit is left out, heartbeat details first.
+    fn body(&self, outcome: Outcome, limit: usize) -> Bytes {
+        let mut outcome = outcome;
+        loop {
+            let body = encode(&ReportMessage {
+                v: VERSION,
+                attempt: self.attempt,
+                token: self.token.clone(),
+                outcome: outcome.clone(),
+                worker: Some(self.worker.clone()),
+                schedule_to_start_ms: self.schedule_to_start_ms,
+                execution_ms: self.execution_ms,
+            });
+            if body.len() <= limit {
+                return body.into();
+            }
+            let Some(smaller) = smaller(outcome, body.len(), limit) else { return body.into() };
+            outcome = smaller;
+        }
+    }
+}
+
+/// The outcome with one thing less in it; `None` when there is nothing left to leave out.
+fn smaller(outcome: Outcome, size: usize, limit: usize) -> Option<Outcome> {
+    match outcome {
+        Outcome::Failed { failure, heartbeat: Some(_) } => Some(Outcome::Failed { failure, heartbeat: None }),
+        Outcome::Failed { failure, heartbeat: None } if failure.details.is_some() => {
+            Some(Outcome::Failed { failure: Failure { details: None, ..failure }, heartbeat: None })
+        }
+        Outcome::Failed { failure, heartbeat: None } if failure.cause.is_some() => {
+            Some(Outcome::Failed { failure: Failure { cause: None, ..failure }, heartbeat: None })
+        }
+        Outcome::Completed { .. } => {
+            let message = format!(
+                "the report of the result has {size} bytes; this NATS server takes {limit}. Keep large data in \
+                 an object store and return its key, or raise the server's max_payload"
+            );
+            let failure = Failure::new(FailureKind::Payload, message);
+            let failure = Failure { non_retryable: true, ..failure };
+            Some(Outcome::Failed { failure, heartbeat: None })
+        }
+        Outcome::Failed { .. } | Outcome::Started {} | Outcome::Cancelled {} | Outcome::Refused { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_shared::encoding::decode;
+    use stepwell_shared::payload::Payload;
+
+    use super::*;
+
+    const LIMIT: usize = 10_000;
+
+    fn reported(outcome: Outcome) -> Outcome {
+        let reporter = Reporter {
+            workflow_id: WorkflowId::new("w").unwrap(),
+            run_id: RunId::new("r").unwrap(),
+            step: StepId::Action(1),
+            attempt: 1,
+            token: "t".into(),
+            worker: WorkerId::new("x").unwrap(),
+            schedule_to_start_ms: None,
+            execution_ms: None,
+        };
+        let body = reporter.body(outcome, LIMIT);
+        assert!(body.len() <= LIMIT);
+        decode::<ReportMessage>(&body).unwrap().outcome
+    }
+
+    fn large() -> Payload {
+        Payload::encode(&"x".repeat(LIMIT)).unwrap()
+    }
+
+    #[test]
+    fn what_fits_is_left_alone() {
+        let outcome = Outcome::Completed { result: Payload::encode(&7).unwrap() };
+        assert_eq!(reported(outcome.clone()), outcome);
+    }
+
+    #[test]
+    fn a_failure_loses_what_matters_least_first() {
+        let small = Failure::new(FailureKind::Application, "m");
+        let details = Some(Payload::encode(&7).unwrap());
+        let failure = Failure { details, ..small.clone() };
+        let left = reported(Outcome::Failed { failure: failure.clone(), heartbeat: Some(large()) });
+        assert_eq!(left, Outcome::Failed { failure, heartbeat: None });
+        let failure = Failure { details: Some(large()), ..small.clone() };
+        let left = reported(Outcome::Failed { failure, heartbeat: Some(large()) });
+        assert_eq!(left, Outcome::Failed { failure: small, heartbeat: None });
+    }
+
+    #[test]
+    fn a_result_that_does_not_fit_becomes_a_failure() {
+        let Outcome::Failed { failure, .. } = reported(Outcome::Completed { result: large() }) else {
+            panic!("it fits");
+        };
+        assert_eq!(failure.kind, FailureKind::Payload);
+        assert!(failure.non_retryable);
+    }
+}
