@@ -80,11 +80,7 @@ impl Failure {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        let message = match &error.run_id {
-            Some(run_id) => format!("{error}; the open run is {run_id}"),
-            None => error.to_string(),
-        };
-        Self::new(exit_of(error.code), message)
+        Self::new(exit_of(error.code), error.to_string())
     }
 }
 

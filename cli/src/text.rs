@@ -33,6 +33,31 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
     }
 }
 
+/// `1 record`, `2 records`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+/// Broken between words into lines of at most `width` characters, further ones after `indent`.
+pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> String {
+    let mut wrapped = String::new();
+    let mut used = 0;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if used > 0 && used + 1 + length > width {
+            wrapped.push('\n');
+            wrapped.push_str(indent);
+            used = 0;
+        } else if used > 0 {
+            wrapped.push(' ');
+            used += 1;
+        }
+        wrapped.push_str(word);
+        used += length;
+    }
+    wrapped
+}
+
 /// Control characters, and those that change the direction of what follows.
 fn obeyed(character: char) -> bool {
     character.is_control()
@@ -48,6 +73,13 @@ mod tests {
         let evil = "a\u{1b}[31mred\u{7}\r\nb\tc\u{9b}2J\u{202e}d";
         assert_eq!(line(evil), "a[31mred bc2Jd".replace("bc", "b c"));
         assert_eq!(lines(evil), "a[31mred\nb c2Jd");
+    }
+
+    #[test]
+    fn wraps_between_words() {
+        assert_eq!(wrap("one two  three", 7, "  "), "one two\n  three");
+        assert_eq!(wrap("extraordinary", 7, "  "), "extraordinary");
+        assert_eq!(wrap("", 7, "  "), "");
     }
 
     #[test]

@@ -14,9 +14,9 @@ pub struct Options {
     #[arg(long)]
     pub no_http: bool,
 
-    /// Number of partitions, fixed when the namespace is first used
-    #[arg(long, env = "STEPWELL_PARTITIONS", default_value_t = stepwell_shared::limits::DEFAULT_PARTITIONS)]
-    pub partitions: u32,
+    /// Number of partitions of a new namespace, fixed from then on; 16 when not given
+    #[arg(long, env = "STEPWELL_PARTITIONS", value_name = "NUMBER")]
+    pub partitions: Option<u32>,
 
     /// Replicas of every stream and bucket, used when they are created
     #[arg(long, env = "STEPWELL_REPLICAS", default_value_t = 1)]
@@ -48,7 +48,7 @@ impl Default for Options {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
             no_http: false,
-            partitions: stepwell_shared::limits::DEFAULT_PARTITIONS,
+            partitions: None,
             replicas: 1,
             retention: Duration::from_secs(7 * 24 * 3600),
             max_cached_runs: 10_000,

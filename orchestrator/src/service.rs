@@ -34,7 +34,7 @@ pub async fn run(
     let connection = connection.connect(&format!("stepwell orchestrator {holder}")).await?;
     let wanted = ProvisionOptions {
         replicas: options.replicas,
-        partitions: Some(options.partitions),
+        partitions: options.partitions,
         ..ProvisionOptions::default()
     };
     let settings = provision(&connection, &wanted).await?;
@@ -61,7 +61,9 @@ pub async fn run(
     draining.store(true, Ordering::Relaxed);
     api.stop().await;
     listener.abort();
+    // What is still to be sent is sent, and a server that goes away after this is not looked for.
     let _ = connection.client().flush().await;
+    let _ = connection.client().drain().await;
     outcome
 }
 

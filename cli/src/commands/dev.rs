@@ -140,6 +140,10 @@ fn greeting(connection: &ConnectionOptions, args: &DevArgs) -> String {
         Some(folder) => format!("{} (kept)", folder.display()),
         None => "temporary; --data DIR keeps it".to_owned(),
     };
+    let metrics = match args.listen.port() {
+        0 => String::new(), // The log says which one was free.
+        _ => format!("\n  metrics      http://{}/metrics", args.listen),
+    };
     let url = &connection.nats_url;
     // What a second terminal needs to be told, when it is not what is assumed there.
     let more = [
@@ -152,8 +156,7 @@ fn greeting(connection: &ConnectionOptions, args: &DevArgs) -> String {
         "Stepwell is ready.
   NATS         {url}
   namespace    {}
-  data         {data}
-  metrics      http://{}/metrics
+  data         {data}{metrics}
 
 Next, in another terminal:
   run a worker with your workflows (NATS_URL={url}), then
@@ -162,7 +165,7 @@ Next, in another terminal:
   stepwell{more} doctor
 
 ctrl-c ends it.",
-        connection.namespace, args.listen
+        connection.namespace
     )
 }
 

@@ -50,7 +50,9 @@ fn facts(description: &Description, times: &Times) -> String {
     if let Some(reason) = &description.cancel_requested {
         fact("cancel asked", if reason.is_empty() { "yes" } else { reason });
     }
-    for (number, line) in description.waiting_for.iter().enumerate() {
+    let stalled = run.stall.as_ref().map(|stall| format!("{}: {}", stall.kind.name(), stall.message));
+    let waiting = description.waiting_for.iter().filter(|line| stalled.as_ref() != Some(*line));
+    for (number, line) in waiting.enumerate() {
         fact(if number == 0 { "waits for" } else { "" }, line);
     }
     fact("started", &times.moment(run.started_at_ms));
@@ -58,7 +60,7 @@ fn facts(description: &Description, times: &Times) -> String {
         let took = span(closed.saturating_sub(run.started_at_ms));
         fact("closed", &format!("{}, after {took}", times.moment(closed)));
     }
-    fact("history", &format!("{} records", run.history_length));
+    fact("history", &text::count(run.history_length, "record"));
     fact("input", &text::cut(description.input.json(), VALUE_LIMIT));
     if let Some(result) = &run.result {
         fact("result", &text::cut(result.json(), VALUE_LIMIT));

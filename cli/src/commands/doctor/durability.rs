@@ -7,8 +7,8 @@ use super::streams::Streams;
 pub(super) fn of(streams: &Streams, orchestrators: usize) -> Durability {
     let process_kill = match orchestrators {
         0 | 1 => {
-            "nothing that was acknowledged is lost; runs wait until the orchestrator or the worker is \
-             started again, or at once go on in another one if there is a second"
+            "nothing that was acknowledged is lost; runs wait until the orchestrator is started again, and \
+             go on without a person when there are two"
         }
         _ => "nothing that was acknowledged is lost; another process goes on within seconds",
     };

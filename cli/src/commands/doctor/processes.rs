@@ -44,7 +44,7 @@ pub(super) async fn check(api: &Api, report: &mut Report) -> Orchestrators {
         (Ok(_), 0 | 1) => {
             report.note(
                 "orchestrators",
-                "1 answers",
+                "one answers",
                 "a second one takes over within seconds when it is killed",
             );
         }

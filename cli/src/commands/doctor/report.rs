@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::text;
 
+/// Width of the sentences on costs, in characters.
+const COST_WIDTH: usize = 80;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -96,9 +99,13 @@ impl Report {
         if let Some(durability) = &self.durability {
             lines.push(String::new());
             lines.push("What failures would cost".into());
-            lines.push(format!("  a killed process  {}", durability.process_kill));
-            lines.push(format!("  a lost node       {}", durability.node_loss));
-            lines.push(format!("  a power cut       {}", durability.power_cut));
+            let indent = " ".repeat(20);
+            let mut line = |failure, cost| {
+                lines.push(format!("  {failure:<18}{}", text::wrap(cost, COST_WIDTH, &indent)));
+            };
+            line("a killed process", &durability.process_kill);
+            line("a lost node", &durability.node_loss);
+            line("a power cut", &durability.power_cut);
         }
         lines.join("\n")
     }

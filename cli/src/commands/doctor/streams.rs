@@ -1,14 +1,20 @@
 //! The namespace's streams and buckets: there, configured as they must be, replicated, not full.
 
+use std::collections::BTreeMap;
+
 use async_nats::jetstream::stream::{Config, Info};
+use serde::Deserialize;
+use serde_json::json;
 use stepwell_connection::Connection;
 use stepwell_connection::provision::{
     Difference, ProvisionError, ProvisionOptions, differences, layout, settings, stream_info,
 };
-use stepwell_shared::subject::Stream;
+use stepwell_shared::error_code::ErrorCode;
+use stepwell_shared::subject::{self, Stream};
 
 use super::report::Report;
 use crate::api::Api;
+use crate::text;
 
 /// Share of a stream's limit in use that is worth a warning, in percent.
 const FULL_WARNING_PERCENT: u64 = 75;
@@ -86,12 +92,10 @@ async fn one(connection: &Connection, wanted: &Config, report: &mut Report) -> O
 }
 
 fn summary(info: &Info) -> String {
-    let replicas = match info.config.num_replicas {
-        1 => "1 replica".into(),
-        more => format!("{more} replicas"),
-    };
+    let replicas = text::count(info.config.num_replicas.try_into().unwrap_or(u64::MAX), "replica");
     let retention = format!("{:?}", info.config.retention).to_lowercase();
-    format!("{} messages, {}, {replicas}, {retention}", info.state.messages, bytes(info.state.bytes))
+    let messages = text::count(info.state.messages, "message");
+    format!("{messages}, {}, {replicas}, {retention}", bytes(info.state.bytes))
 }
 
 fn lagging(info: &Info) -> Vec<String> {
@@ -99,17 +103,49 @@ fn lagging(info: &Info) -> Vec<String> {
     peers.filter(|peer| peer.offline || !peer.current).map(|peer| peer.name.clone()).collect()
 }
 
+#[derive(Deserialize)]
+struct RejectedInfo {
+    state: RejectedState,
+}
+
+#[derive(Deserialize)]
+struct RejectedState {
+    #[serde(default)]
+    subjects: Option<BTreeMap<String, u64>>,
+}
+
+/// What was set aside, by reason. Requests that came too late or twice are an ordinary thing; messages
+/// that cannot be read are not.
 async fn rejected(connection: &Connection, report: &mut Report) {
     let name = Stream::Rejected.name(connection.namespace());
-    match stream_info(connection, &name).await {
-        Ok(Some(info)) if info.state.messages > 0 => {
-            let found = format!("{} messages were set aside in the last 7 days", info.state.messages);
-            report.warning("rejected", found, "`stepwell rejected list` shows them with the reasons");
-        }
-        Ok(Some(_)) => report.ok("rejected", "nothing was set aside"),
-        Ok(None) | Err(_) => {}
+    let filter = json!({ "subjects_filter": subject::all_rejected(connection.namespace()) });
+    let info: Result<RejectedInfo, _> = connection.api(format!("STREAM.INFO.{name}"), &filter).await;
+    let Ok(info) = info else { return };
+    let by_subject = info.state.subjects.unwrap_or_default();
+    if by_subject.is_empty() {
+        return report.ok("rejected", "nothing was set aside");
+    }
+    let code_of = |subject: &str| subject.rsplit('.').next().unwrap_or_default().to_owned();
+    let by_code: Vec<(String, u64)> =
+        by_subject.iter().map(|(subject, count)| (code_of(subject), *count)).collect();
+    let counts: Vec<String> = by_code.iter().map(|(code, count)| format!("{count} {code}")).collect();
+    let found = format!("set aside in the last 7 days: {}", counts.join(", "));
+    let advice = "`stepwell rejected list` shows them with the reasons";
+    if by_code.iter().all(|(code, _)| ORDINARY_REJECTIONS.iter().any(|one| one.name() == code)) {
+        report.note("rejected", found, advice);
+    } else {
+        report.warning("rejected", found, advice);
     }
 }
+
+/// Reasons that need nobody's attention: whoever sent the message was told.
+const ORDINARY_REJECTIONS: [ErrorCode; 5] = [
+    ErrorCode::AlreadyOpen,
+    ErrorCode::AlreadyClosed,
+    ErrorCode::NotFound,
+    ErrorCode::NotStuck,
+    ErrorCode::AttemptOver,
+];
 
 /// A size for people.
 pub(super) fn bytes(size: u64) -> String {
