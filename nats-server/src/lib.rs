@@ -6,6 +6,7 @@
 mod find;
 mod ready;
 mod server;
+mod watchdog;
 
 pub use find::{NotFound, find, find_in};
 pub use server::{Builder, NatsServer, StartError};

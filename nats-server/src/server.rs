@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 use crate::ready::{self, Answer};
+use crate::watchdog::Watchdog;
 
 /// Longest wait for readiness. Recovering a large store takes the server a while.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -96,6 +97,7 @@ pub struct NatsServer {
     config: String,
     log: PathBuf,
     child: Option<Child>,
+    watchdog: Option<Watchdog>,
 }
 
 impl NatsServer {
@@ -158,6 +160,7 @@ impl NatsServer {
 
     /// Ends the process at once, as a crash would (SIGKILL). The store stays.
     pub fn kill(&mut self) {
+        self.watchdog = None;
         if let Some(mut child) = self.child.take() {
             // Both fail only when the process has ended already.
             let _ = child.kill();
@@ -206,6 +209,7 @@ impl NatsServer {
         let log = log.map_err(prepare("open", &self.log))?;
         let child = spawn(&self.binary, &config, log);
         let child = child.map_err(|source| StartError::Run { binary: self.binary.clone(), source })?;
+        self.watchdog = Watchdog::over(child.id());
         self.child = Some(child);
         self.wait_until_ready().inspect_err(|_| self.kill())
     }
@@ -306,6 +310,7 @@ impl Builder {
             config: self.config,
             log,
             child: None,
+            watchdog: None,
         };
         if let Some(port) = self.port {
             server.port = port;

@@ -57,3 +57,39 @@ fn a_binary_that_does_not_exist_is_named() {
     let error = NatsServer::builder("/nowhere/nats-server").start().unwrap_err();
     assert!(error.to_string().starts_with("cannot run /nowhere/nats-server: "), "{error}");
 }
+
+/// Says that this process is the one that the next test starts and kills.
+const HOLDER: &str = "STEPWELL_TEST_HOLDER";
+
+/// A part of the next test, as a process of its own: starts a server, says where, waits to be killed.
+#[test]
+fn hold_a_server() {
+    if std::env::var_os(HOLDER).is_none() {
+        return;
+    }
+    let server = NatsServer::builder(binary()).start().unwrap();
+    println!("\nport {}", server.port());
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_server_does_not_outlive_a_process_that_was_killed() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let mut holder = Command::new(std::env::current_exe().unwrap());
+    holder.args(["hold_a_server", "--exact", "--nocapture"]).env(HOLDER, "yes").stdout(Stdio::piped());
+    let mut holder = holder.spawn().unwrap();
+    let lines = BufReader::new(holder.stdout.take().unwrap()).lines();
+    let port = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("port ").map(str::to_owned));
+    let address = format!("127.0.0.1:{}", port.expect("it tells its port"));
+    std::net::TcpStream::connect(&address).expect("the server is there");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::net::TcpStream::connect(&address).is_ok() {
+        assert!(std::time::Instant::now() < deadline, "the server on {address} is still there");
+        std::thread::yield_now();
+    }
+}
