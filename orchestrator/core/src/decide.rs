@@ -52,10 +52,13 @@ pub(crate) fn signal(
 ) -> Result<Event, Ruling> {
     check_request_id(request_id)?;
     check_payload("the signal's payload", payload)?;
-    let run = open(current)?;
-    if request_id.is_some_and(|request_id| run.remembers(request_id)) {
+    // Asked before whether the run is open: a repeat may come after the run closed.
+    if let Some(run) = current
+        && request_id.is_some_and(|request_id| run.remembers(request_id))
+    {
         return Err(Ruling::Duplicate { run_id: run.run_id.clone() });
     }
+    let run = open(current)?;
     code_is_there(run)?;
     Ok(Event::SignalReceived {
         name: name.clone(),
@@ -102,9 +105,10 @@ pub(crate) fn report(
     outcome: &Outcome,
     at_ms: u64,
 ) -> Result<Event, Ruling> {
-    let run = current.filter(|run| run.run_id == *run_id).ok_or_else(|| {
-        rejected(ErrorCode::UnknownStep, format!("run {run_id} is not the current run of this workflow"))
-    })?;
+    let Some(run) = current.filter(|run| run.run_id == *run_id) else {
+        let message = format!("run {run_id} is not the current run of this workflow");
+        return Err(no_news(outcome).unwrap_or_else(|| rejected(ErrorCode::UnknownStep, message)));
+    };
     let Some(step) = run.steps.get(&step_id) else {
         if step_id.seq() > run.last_seq {
             let message = format!("run {run_id} has no step {step_id}");
@@ -112,8 +116,11 @@ pub(crate) fn report(
         }
         return Err(over(outcome, format!("step {step_id} is over")));
     };
-    if step.attempt != attempt || !step.in_flight() {
+    if step.attempt != attempt {
         return Err(over(outcome, format!("step {step_id} is at attempt {}, not {attempt}", step.attempt)));
+    }
+    if !step.in_flight() {
+        return Err(over(outcome, format!("step {step_id} waits and attempt {attempt} is not made yet")));
     }
     match outcome {
         Outcome::Started {} => match step.state {
@@ -125,13 +132,15 @@ pub(crate) fn report(
             | StepState::WaitingRetry { .. }
             | StepState::WaitingWorker { .. } => Err(Ruling::Ignored),
         },
-        Outcome::Completed { result } if result.size() > MAX_PAYLOAD_BYTES => {
-            let message =
-                format!("the result has {} bytes; at most {MAX_PAYLOAD_BYTES} are allowed", result.size());
-            Ok(finally(step_id, attempt, Failure::new(FailureKind::Payload, message)))
-        }
         Outcome::Completed { result } => Ok(match step_id {
+            StepId::Action(seq) if result.size() > MAX_PAYLOAD_BYTES => {
+                let size = result.size();
+                let message = format!("the result has {size} bytes; at most {MAX_PAYLOAD_BYTES} are allowed");
+                let failure = Failure::new(FailureKind::Payload, message);
+                Event::ActivityFailed { seq, attempt, failure }
+            }
             StepId::Action(seq) => Event::ActivityCompleted { seq, attempt, result: result.clone() },
+            // What a compensation returns is not recorded, whatever its size.
             StepId::Undo(seq) => Event::CompensationCompleted { seq },
         }),
         Outcome::Failed { failure, heartbeat } => {
@@ -321,12 +330,17 @@ fn rejected(code: ErrorCode, message: String) -> Ruling {
     Ruling::Rejected { code, message, run_id: None }
 }
 
-/// A report on what is over. That a cancelled attempt stopped is no news; anything else is set aside.
+/// A report on what is over.
 fn over(outcome: &Outcome, message: String) -> Ruling {
+    let message = format!("{message}; the report changes nothing");
+    no_news(outcome).unwrap_or_else(|| rejected(ErrorCode::AttemptOver, message))
+}
+
+/// That a cancelled attempt stopped, or that one began, is no news when it is over; anything else is set
+/// aside.
+fn no_news(outcome: &Outcome) -> Option<Ruling> {
     match outcome {
-        Outcome::Cancelled {} | Outcome::Started {} => Ruling::Ignored,
-        Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Refused { .. } => {
-            rejected(ErrorCode::AttemptOver, format!("{message}; the report changes nothing"))
-        }
+        Outcome::Cancelled {} | Outcome::Started {} => Some(Ruling::Ignored),
+        Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Refused { .. } => None,
     }
 }

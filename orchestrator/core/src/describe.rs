@@ -63,6 +63,18 @@ impl Workflow {
             workers: Vec::new(),
         })
     }
+
+    /// Everything that the records say of the run, as text: the same for a live run and for one that is
+    /// rebuilt from its records. For checks; not for people, and not stable.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let mut run = self.run().cloned();
+        if let Some(run) = &mut run {
+            // When a cancellation is told again is no part of the history.
+            run.repeat_cancels_at_ms = None;
+        }
+        format!("{run:#?}")
+    }
 }
 
 /// Most lines of a description that say what a run waits for; a fan-out has thousands of steps.

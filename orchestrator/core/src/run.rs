@@ -227,7 +227,7 @@ impl Run {
             }
             Command::CancelTimer { seq } => self.drop_timer(*seq),
             Command::RaceWon { .. } => {}
-            Command::Pivot { .. } => self.compensations.release(),
+            Command::Pivot { .. } => self.compensations.release_from(0),
             Command::Compensate { seq } => {
                 self.unwinding = Some(Unwinding { below: *seq, then: Then::Tell(*seq) });
                 self.begin_unwinding(effects);
@@ -347,16 +347,14 @@ impl Run {
             self.drop_timer(seq);
         }
         self.clear_run_timeouts();
-        let succeeded = ending.status == Status::Completed;
-        if succeeded && self.unwinding.is_none() {
-            self.compensations.release();
-        }
         let below = match &self.unwinding {
-            Some(unwinding) if succeeded => unwinding.below,
-            Some(_) | None => Seq::MAX,
+            _ if ending.status != Status::Completed => Seq::MAX,
+            Some(unwinding) => unwinding.below,
+            None => 0,
         };
+        self.compensations.release_from(below);
         if !self.compensations.unfinished(below) {
-            self.close(ending, effects);
+            self.close(self.ending_after_unwinding(ending), effects);
             return;
         }
         self.unwinding = Some(Unwinding { below, then: Then::Close(ending) });
@@ -434,13 +432,16 @@ impl Run {
         let Some(unwinding) = self.unwinding.take() else { return };
         match unwinding.then {
             Then::Tell(_) => {}
-            Then::Close(mut ending) => {
-                if ending.status != Status::Completed && self.compensations.any_undone() {
-                    ending.status = Status::Compensated;
-                }
-                self.close(ending, effects);
-            }
+            Then::Close(ending) => self.close(self.ending_after_unwinding(ending), effects),
         }
+    }
+
+    /// Whether it was undone when or before the code returned makes no difference.
+    fn ending_after_unwinding(&self, mut ending: Ending) -> Ending {
+        if ending.status != Status::Completed && self.compensations.any_undone() {
+            ending.status = Status::Compensated;
+        }
+        ending
     }
 
     fn close(&mut self, ending: Ending, effects: &mut Vec<Effect>) {

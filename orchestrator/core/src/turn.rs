@@ -61,6 +61,7 @@ pub(crate) fn check(run: &Run, commands: &[Command], delivered: usize) -> Result
     }
     let mut next_seq = run.last_seq + 1;
     let mut pending = run.steps.len() + run.timers.len();
+    let mut compensating = run.unwinding.is_some();
     for (position, command) in commands.iter().enumerate() {
         if let Some(seq) = command.new_seq() {
             if seq != next_seq {
@@ -71,7 +72,13 @@ pub(crate) fn check(run: &Run, commands: &[Command], delivered: usize) -> Result
         if command.closes() && position + 1 != commands.len() {
             return Err(invalid(position, "it ends the run, and more commands follow".into()));
         }
-        check_one(run, command, next_seq).map_err(|reason| invalid(position, reason))?;
+        let compensates = matches!(command, Command::Compensate { .. });
+        if compensates && compensating {
+            let reason = "compensations are running already; wait for them before asking again";
+            return Err(invalid(position, reason.into()));
+        }
+        compensating |= compensates;
+        check_one(command, next_seq).map_err(|reason| invalid(position, reason))?;
         pending += usize::from(matches!(command, Command::RunActivity(_) | Command::StartTimer { .. }));
     }
     if pending > MAX_PENDING_STEPS {
@@ -82,21 +89,20 @@ pub(crate) fn check(run: &Run, commands: &[Command], delivered: usize) -> Result
     Ok(())
 }
 
-fn check_one(run: &Run, command: &Command, next_seq: u32) -> Result<(), String> {
+fn check_one(command: &Command, next_seq: u32) -> Result<(), String> {
     match command {
         Command::RunActivity(activity) => check_activity(activity),
         Command::StartTimer { delay_ms, .. } if *delay_ms > MAX_DURATION_MS => {
             Err(format!("a timer of {delay_ms} ms; at most {MAX_DURATION_MS} are allowed"))
         }
-        Command::StartTimer { .. } | Command::RaceWon { .. } | Command::Pivot { .. } => Ok(()),
+        Command::StartTimer { .. }
+        | Command::RaceWon { .. }
+        | Command::Pivot { .. }
+        | Command::Compensate { .. } => Ok(()),
         Command::CancelActivity { seq } | Command::CancelTimer { seq } if *seq >= next_seq => {
             Err(format!("it cancels step {seq}, which does not exist"))
         }
         Command::CancelActivity { .. } | Command::CancelTimer { .. } => Ok(()),
-        Command::Compensate { .. } if run.unwinding.is_some() => {
-            Err("compensations are running already; wait for them before asking again".into())
-        }
-        Command::Compensate { .. } => Ok(()),
         Command::CompleteRun { result } if result.size() > MAX_PAYLOAD_BYTES => {
             Err(format!("the result has {} bytes; at most {MAX_PAYLOAD_BYTES} are allowed", result.size()))
         }

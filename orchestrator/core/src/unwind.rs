@@ -100,9 +100,9 @@ impl Compensations {
         })
     }
 
-    /// A pivot was passed: nothing that is registered so far will run.
-    pub(crate) fn release(&mut self) {
-        for registered in self.0.values_mut() {
+    /// Nothing that is registered so far for an action from number `from` on will run.
+    pub(crate) fn release_from(&mut self, from: Seq) {
+        for (_, registered) in self.0.range_mut(from..) {
             if registered.state == CompensationState::Registered {
                 registered.state = CompensationState::Released;
             }

@@ -46,6 +46,8 @@ pub struct Commit {
 
 #[derive(Debug, Clone, Default)]
 struct Draft {
+    /// The time of the record before.
+    before_ms: u64,
     events: Vec<Event>,
     turn: Option<Turn>,
     stall: Option<Stall>,
@@ -99,12 +101,14 @@ impl Workflow {
             }
             self.seen = sequence;
         }
-        match self.follow(&arrival.input, now_ms) {
+        // All of a record happens at one time: that at which it was begun.
+        let at_ms = self.record_time(now_ms);
+        match self.follow(&arrival.input, at_ms, now_ms) {
             Err(ruling) => ruling,
             Ok(events) if events.is_empty() => Ruling::Ignored,
             Ok(events) => {
                 for event in events {
-                    self.stage(event, now_ms);
+                    self.stage(event, at_ms);
                 }
                 match self.run_id() {
                     Some(run_id) => Ruling::Accepted { run_id: run_id.clone() },
@@ -193,6 +197,7 @@ impl Workflow {
         let run = self.run.as_mut()?;
         if draft.events.is_empty() && draft.turn.is_none() && draft.stall.is_none() {
             run.index -= 1;
+            run.at_ms = draft.before_ms;
             return None;
         }
         // Events without a turn leave the stall as it is; it is repeated so that the record says it.
@@ -296,12 +301,20 @@ impl Workflow {
         self.run.as_ref()
     }
 
-    fn follow(&mut self, input: &Input, now_ms: u64) -> Result<Vec<Event>, Ruling> {
+    fn record_time(&self, now_ms: u64) -> u64 {
+        match (&self.run, &self.draft) {
+            (Some(run), Some(_)) => run.at_ms,
+            (Some(run), None) => run.at_ms.max(now_ms),
+            (None, _) => now_ms,
+        }
+    }
+
+    fn follow(&mut self, input: &Input, at_ms: u64, now_ms: u64) -> Result<Vec<Event>, Ruling> {
         let run = self.run.as_ref();
         match input {
             Input::Start { start, run_id } => {
                 decide::start(run, start)?;
-                self.run = Some(Run::start(run_id.clone(), start.clone(), now_ms));
+                self.run = Some(Run::start(run_id.clone(), start.clone(), at_ms));
                 self.ask_again = false;
                 Ok(vec![Event::RunStarted(start.clone())])
             }
@@ -311,12 +324,12 @@ impl Workflow {
             Input::Cancel { reason } => decide::cancel(run, reason).map(|event| vec![event]),
             Input::Terminate { reason } => decide::terminate(run, reason).map(|event| vec![event]),
             Input::Report { run_id, step, attempt, outcome } => {
-                decide::report(run, run_id, *step, *attempt, outcome, now_ms).map(|event| vec![event])
+                decide::report(run, run_id, *step, *attempt, outcome, at_ms).map(|event| vec![event])
             }
             Input::Resolve { seq, action, reason } => {
                 decide::resolve(run, *seq, *action, reason).map(|event| vec![event])
             }
-            Input::Wake => Ok(self.woken(now_ms)),
+            Input::Wake => Ok(self.woken(at_ms, now_ms)),
             Input::WorkerAppeared { queue, workflows, activities } => {
                 let Some(run) = run.filter(|run| !run.closed()) else { return Ok(Vec::new()) };
                 if run.started.queue == *queue && workflows.contains(&run.started.workflow_type) {
@@ -327,12 +340,12 @@ impl Workflow {
         }
     }
 
-    fn woken(&mut self, now_ms: u64) -> Vec<Event> {
+    fn woken(&mut self, at_ms: u64, now_ms: u64) -> Vec<Event> {
         let Some(run) = self.run.as_mut().filter(|run| !run.closed()) else { return Vec::new() };
-        if run.stall.as_ref().is_some_and(|stall| stall.retry_at_ms <= now_ms) {
+        if run.stall.as_ref().is_some_and(|stall| stall.retry_at_ms <= at_ms) {
             self.ask_again = true;
         }
-        let events = decide::alarms(run, now_ms);
+        let events = decide::alarms(run, at_ms);
         if run.repeat_cancels_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
             let told = cancellations(run);
             run.repeat_cancels_at_ms = (!told.is_empty()).then(|| now_ms.saturating_add(CANCEL_REPEAT_MS));
@@ -378,9 +391,9 @@ impl Workflow {
             return;
         }
         if let Some(run) = self.run.as_mut() {
+            self.draft = Some(Draft { before_ms: run.at_ms, ..Draft::default() });
             run.index += 1;
             run.at_ms = run.at_ms.max(now_ms);
-            self.draft = Some(Draft::default());
         }
     }
 
@@ -407,6 +420,9 @@ impl Workflow {
             events = rest;
         }
         let run = self.run.as_mut().ok_or("the first record of a workflow does not start a run")?;
+        if run.closed() {
+            return Err("the run is closed".into());
+        }
         if run.run_id != record.run_id {
             return Err(format!("run {} is open", run.run_id));
         }
