@@ -26,6 +26,7 @@ use crate::dispatcher::Request;
 use crate::effects::{self, Sent};
 use crate::event_log::{self, LoadError, Loaded};
 use crate::floor::Receipt;
+use crate::idempotency;
 use crate::rejections::{self, Raw};
 use crate::shell::Shell;
 
@@ -180,6 +181,9 @@ impl Drive<'_> {
                     counting::committed(&self.shell.metrics, &held.workflow, &commit);
                     let sent = effects::carry_out(self.shell, &held.workflow, commit.effects).await;
                     self.sent.extend(sent);
+                    if commit.record.index == 1 {
+                        self.sent.extend(effects::remember_start(self.shell, &held.workflow).await);
+                    }
                     self.settle(taken).await;
                     self.held = Some(held);
                 }
@@ -252,7 +256,12 @@ impl Drive<'_> {
                 | Input::Wake
                 | Input::WorkerAppeared { .. } => None,
             };
-            let ruling = held.workflow.receive(&delivery.arrival, now);
+            let earlier =
+                idempotency::earlier_run(&self.shell.connection, &held.workflow, &delivery.arrival.input);
+            let ruling = match earlier.await {
+                Some(ruling) => ruling,
+                None => held.workflow.receive(&delivery.arrival, now),
+            };
             taken.push(Taken { delivery, ruling, step });
         }
         held.workflow.advance(now_ms());
@@ -376,7 +385,7 @@ impl Drive<'_> {
         wanted.retain(|effect| match effect {
             Effect::Dispatch(it) => {
                 let id = effects::attempt_id(run_id, it.step, it.attempt);
-                let lost = it.wanted_by <= up_to && !shell.recovery.has_task(&id);
+                let lost = it.wanted_by <= up_to && shell.recovery.never_published(&id);
                 if lost {
                     shell.metrics.recovered_tasks.inc();
                     tracing::info!(workflow_id = %self.id, step = %it.step, "a task was never published; doing it now");

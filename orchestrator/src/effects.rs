@@ -16,6 +16,7 @@ use stepwell_shared::subject::{self, Bucket};
 use stepwell_shared::summary::RunSummary;
 use stepwell_shared::task::{ActivityTask, CancelActivity};
 
+use crate::idempotency;
 use crate::shell::Shell;
 use crate::state_bucket;
 use crate::timers::TimerWrite;
@@ -69,6 +70,19 @@ pub(crate) async fn carry_out(shell: &Shell, workflow: &Workflow, effects: Vec<E
         }
     }
     sent
+}
+
+/// Remembers the request id of a run's start, if it has one that is to be remembered.
+pub(crate) async fn remember_start(shell: &Shell, workflow: &Workflow) -> Option<Sent> {
+    let key = idempotency::key(workflow.id(), workflow.started()?.request_id.as_deref())?;
+    let message = Outgoing {
+        subject: Bucket::Idempotency.subject(shell.connection.namespace(), &key),
+        message_id: None,
+        headers: Vec::new(),
+        body: workflow.run_id()?.to_string().into(),
+        summary: None,
+    };
+    Some(send(shell, message).await)
 }
 
 /// Publishes a change of a run's wake time.

@@ -18,6 +18,7 @@ mod error;
 mod event_log;
 mod floor;
 mod http;
+mod idempotency;
 mod inbox;
 mod janitor;
 mod lease;

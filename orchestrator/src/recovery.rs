@@ -20,8 +20,8 @@ use stepwell_shared::subject::{self, Stream};
 pub(crate) struct Recovery {
     /// Records up to this sequence of the HISTORY stream are not ours.
     pub(crate) history_sequence: u64,
-    /// Hashes of the ids of the tasks that were on the TASKS stream.
-    tasks: HashSet<u64>,
+    /// Hashes of the ids of the tasks that were on the TASKS stream, and of those published again since.
+    tasks: Mutex<HashSet<u64>>,
     later: Mutex<BTreeSet<WorkflowId>>,
 }
 
@@ -30,12 +30,13 @@ impl Recovery {
     pub(crate) async fn read(connection: &Connection) -> Result<Self, JetStreamError> {
         let history_sequence = last_sequence(connection, Stream::History).await?;
         let tasks = task_ids(connection).await?;
-        Ok(Self { history_sequence, tasks, later: Mutex::default() })
+        Ok(Self { history_sequence, tasks: Mutex::new(tasks), later: Mutex::default() })
     }
 
-    /// Whether the task was on the TASKS stream when this process took over.
-    pub(crate) fn has_task(&self, id: &str) -> bool {
-        self.tasks.contains(&hash(id))
+    /// Whether a task that a predecessor wanted was never published. Answers so only once: whoever asks
+    /// publishes it.
+    pub(crate) fn never_published(&self, id: &str) -> bool {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).insert(hash(id))
     }
 
     /// Notes a workflow that is to be looked at again when everything has been read.

@@ -19,7 +19,7 @@ struct World {
     jetstream: jetstream::Context,
     stop: CancellationToken,
     orchestrator: tokio::task::JoinHandle<()>,
-    _server: NatsServer,
+    server: NatsServer,
     _folder: TempFolder,
 }
 
@@ -41,8 +41,7 @@ impl World {
         let client = async_nats::connect(server.url()).await.expect("connects");
         let stop = CancellationToken::new();
         let (orchestrator, jetstream) = (start_orchestrator(&server, &stop), jetstream::new(client.clone()));
-        let world =
-            Self { client, jetstream, stop, orchestrator, _server: server, _folder: TempFolder(folder) };
+        let world = Self { client, jetstream, stop, orchestrator, server, _folder: TempFolder(folder) };
         world.ready().await;
         world
     }
@@ -104,9 +103,9 @@ impl World {
     async fn report(&self, task: &Value, outcome: Value) {
         let subject = format!(
             "stepwell.default.workflow.{}.activity.{}.{}",
-            task["workflow_id"].as_str().unwrap(),
-            task["run_id"].as_str().unwrap(),
-            task["step"].as_str().unwrap()
+            task["workflow_id"].as_str().expect("a text"),
+            task["run_id"].as_str().expect("a text"),
+            task["step"].as_str().expect("a text")
         );
         let body = json!({"v": 1, "attempt": task["attempt"], "token": task["token"], "outcome": outcome});
         self.publish(&subject, &body.to_string()).await;
@@ -282,5 +281,88 @@ async fn a_workflow_id_is_used_again_after_its_run_closed() {
         assert_eq!(result["ok"]["status"], "completed", "{result}");
     }
     assert_eq!(runs.len(), 3);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_repeated_after_other_runs_is_answered_with_its_own_run() {
+    let world = World::new("repeat").await;
+    let start = |request: &str| json!({"id": "r", "type": "order", "request_id": request});
+    let first = world.ask("start", start("one")).await;
+    world.ask("terminate", json!({"id": "r"})).await;
+    let second = world.ask("start", start("two")).await;
+    assert_ne!(first["ok"]["run_id"], second["ok"]["run_id"], "{second}");
+    for (request, run) in [("one", &first), ("two", &second)] {
+        let again = world.ask("start", start(request)).await;
+        assert_eq!(again["ok"]["duplicate"], true, "{again}");
+        assert_eq!(again["ok"]["run_id"], run["ok"]["run_id"]);
+    }
+    world.finish().await;
+}
+
+impl World {
+    /// Stops the orchestrator and makes it forget how far it had read, as if it had died before it could say.
+    async fn stop_and_forget_checkpoints(&mut self) {
+        self.stop.cancel();
+        (&mut self.orchestrator).await.expect("the orchestrator stops in good order");
+        let owners = self.jetstream.get_key_value("STEPWELL_default_owners").await.expect("the bucket");
+        for partition in 0..16 {
+            owners.purge(format!("checkpoint.{partition}")).await.expect("purged");
+        }
+    }
+
+    /// Starts a successor that comes so late that the server has forgotten the message ids: a restarted
+    /// server forgets those of messages that are gone.
+    async fn start_again(&mut self) {
+        self.server.kill();
+        self.server.restart().expect("restarts");
+        self.client = async_nats::connect(self.server.url()).await.expect("connects");
+        self.jetstream = jetstream::new(self.client.clone());
+        self.stop = CancellationToken::new();
+        self.orchestrator = start_orchestrator(&self.server, &self.stop);
+        self.ready().await;
+    }
+
+    async fn tasks(&self) -> u64 {
+        let stream = self.jetstream.get_stream("STEPWELL_default_TASKS").await.expect("the stream");
+        stream.cached_info().state.messages
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_a_predecessor_never_published_is_published_by_its_successor() {
+    let mut world = World::new("recover").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    world.ask("start", json!({"id": "lost", "type": "order"})).await;
+    world.next_activity("default").await;
+    world.stop_and_forget_checkpoints().await;
+    let stream = world.jetstream.get_stream("STEPWELL_default_TASKS").await.expect("the stream");
+    stream.purge().await.expect("purged");
+    world.start_again().await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    let (message, task) = world.next_activity("default").await;
+    assert_eq!((&task["step"], &task["attempt"]), (&json!("1"), &json!(1)));
+    world.report(&task, json!({"completed": {"result": 1}})).await;
+    message.ack().await.expect("acked");
+    let (_, task) = world.next_activity("default").await;
+    assert_eq!(task["step"], "2");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_lies_on_its_queue_is_not_published_again() {
+    let mut world = World::new("present").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    world.ask("start", json!({"id": "there", "type": "order"})).await;
+    let (message, task) = world.next_activity("default").await;
+    world.stop_and_forget_checkpoints().await;
+    world.start_again().await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    // The report comes after everything that was read again, so that its effects show what was done before.
+    world.report(&task, json!({"completed": {"result": 1}})).await;
+    message.ack().await.expect("acked");
+    let (_, task) = world.next_activity("default").await;
+    assert_eq!(task["step"], "2");
+    assert_eq!(world.tasks().await, 1);
     world.finish().await;
 }

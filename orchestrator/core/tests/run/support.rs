@@ -176,6 +176,11 @@ impl World {
         assert_eq!(rebuilt.summary(), self.workflow.summary());
     }
 
+    /// Takes note of effects.
+    pub(crate) fn keep(&mut self, effects: Vec<Effect>) {
+        self.effects.extend(effects);
+    }
+
     /// The effects since they were asked for last, in short form.
     pub(crate) fn effects(&mut self) -> Vec<String> {
         self.effects.drain(..).map(|effect| show(&effect)).collect()
