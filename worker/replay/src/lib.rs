@@ -131,10 +131,10 @@
 //! # Driving it from a runtime
 //!
 //! [`Instance`] is `Send`: it may be driven by one thread now and by another one later. A turn is plain
-//! computation and takes microseconds per event. Drive it on a thread that has not entered an async
-//! runtime, such as one of a pool of plain threads: runtimes count what their tasks await and delay wakes
-//! when a budget is used up, which would look like wakes from outside; and code that asks for a runtime by
-//! mistake is then told so at once.
+//! computation and takes about a microsecond per event. Drive it on a plain thread, or on one of a
+//! runtime's blocking threads, and not inside of a runtime's task: a task counts what is awaited in it and
+//! puts wakes off when its budget is used up, and those look like wakes from outside. Code that never
+//! returns then holds up a thread that nobody else needs, too.
 
 mod activity;
 mod call;

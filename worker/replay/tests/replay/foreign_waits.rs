@@ -183,3 +183,32 @@ fn a_wake_after_the_end_does_no_harm() {
     let (mut run, _) = Run::start(&code);
     assert_eq!(run.turn([completed(1, 2)]), ["race 2 0", "complete 2"]);
 }
+
+#[test]
+fn a_runtimes_blocking_threads_can_drive_code_that_yields_and_uses_channels_a_lot() {
+    let code = code(|ctx| async move {
+        let (send, mut receive) = tokio::sync::mpsc::channel::<u64>(1);
+        let producer = async {
+            for n in 0..1_000 {
+                send.send(n).await.expect("the other branch receives");
+                tokio::task::yield_now().await;
+            }
+            drop(send);
+        };
+        let consumer = async {
+            let mut sum = 0;
+            while let Some(n) = receive.recv().await {
+                sum += n;
+            }
+            sum
+        };
+        let ((), sum) = futures_util::join!(producer, consumer);
+        Ok(ctx.run(Double, sum).await?)
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let asked = runtime.block_on(async move {
+        let turn = move || instance(&code).turn(&[started()], 1, 1);
+        tokio::task::spawn_blocking(turn).await.unwrap()
+    });
+    assert_eq!(crate::harness::show(&asked.unwrap()), ["run 1 double"]);
+}
