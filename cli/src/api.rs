@@ -11,8 +11,15 @@ use stepwell_shared::{encoding, subject};
 
 use crate::exit::{Exit, Failure};
 
-/// Longest wait for an answer, besides what the request itself wants the orchestrator to wait.
+/// Longest wait for an answer. What changes something is answered after it was committed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest wait for an answer, beyond what the orchestrator was asked to wait. Short, because an
+/// orchestrator that was killed never answers and another one may be asked instead.
+const LATENESS_TOLERATED: Duration = Duration::from_secs(5);
+
+/// How often complaints of the server are looked for while an answer is waited for.
+const COMPLAINT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The API of one namespace.
 pub(crate) struct Api {
@@ -38,7 +45,7 @@ impl Api {
         verb: &str,
         body: &impl Serialize,
     ) -> Result<A, Failure> {
-        self.call_waiting(verb, body, Duration::ZERO).await
+        self.call_within(verb, body, ANSWER_TIMEOUT).await
     }
 
     /// As [`Api::call`], where the orchestrator is asked to wait for `patience` before it answers.
@@ -48,6 +55,15 @@ impl Api {
         body: &impl Serialize,
         patience: Duration,
     ) -> Result<A, Failure> {
+        self.call_within(verb, body, patience + LATENESS_TOLERATED).await
+    }
+
+    async fn call_within<A: DeserializeOwned>(
+        &self,
+        verb: &str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<A, Failure> {
         let subject = subject::api(self.connection.namespace(), verb);
         let body = encoding::encode(body);
         let limit = self.connection.max_body();
@@ -55,7 +71,13 @@ impl Api {
             let text = format!("the request has {} bytes; the server takes {limit}", body.len());
             return Err(Failure::new(Exit::Usage, text));
         }
-        let answer = request(&self.connection, subject, body, patience + ANSWER_TIMEOUT).await;
+        let answer = tokio::select! {
+            answer = request(&self.connection, subject, body, timeout) => answer,
+            complaint = self.refusal() => {
+                let text = format!("NATS does not allow the request: {complaint}");
+                return Err(Failure::new(Exit::Permission, text));
+            }
+        };
         let answer = answer.map_err(|error| self.no_answer(&error))?;
         let answer = encoding::decode_unversioned::<ApiAnswer<A>>(&answer).map_err(|error| {
             Failure::new(Exit::Failure, format!("the orchestrator's answer is not understood here: {error}"))
@@ -63,6 +85,20 @@ impl Api {
         match answer {
             ApiAnswer::Ok(answer) => Ok(answer),
             ApiAnswer::Error(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for the server to complain about a missing permission. It does not say so in an answer: the
+    /// request just gets none.
+    async fn refusal(&self) -> String {
+        loop {
+            tokio::time::sleep(COMPLAINT_INTERVAL).await;
+            match self.connection.complaint() {
+                Some(complaint) if complaint.to_lowercase().contains("permissions violation") => {
+                    return complaint;
+                }
+                Some(_) | None => {}
+            }
         }
     }
 
@@ -76,19 +112,13 @@ impl Api {
                      or `stepwell orchestrator`, or check --namespace and --nats-url"
                 ),
             ),
-            RequestError::TimedOut { after } => match self.connection.complaint() {
-                Some(complaint) if complaint.to_lowercase().contains("permissions violation") => {
-                    Failure::new(Exit::Permission, format!("NATS does not allow the request: {complaint}"))
-                }
-                Some(_) | None => Failure::new(
-                    Exit::Timeout,
-                    format!(
-                        "the orchestrator did not answer within {} s; what was asked for may have been done \
-                         or not",
-                        after.as_secs()
-                    ),
+            RequestError::TimedOut { after } => Failure::new(
+                Exit::Timeout,
+                format!(
+                    "the orchestrator did not answer within {} s; what was asked for may have been done or not",
+                    after.as_secs()
                 ),
-            },
+            ),
             RequestError::NotSent { .. } => Failure::new(Exit::Unavailable, error.to_string()),
         }
     }

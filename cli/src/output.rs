@@ -21,7 +21,8 @@ pub(crate) enum Format {
 /// Prints text and a line break. A reader that went away is no error worth telling.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+    // In one piece, so that a reader of the first line does not make the rest fail.
+    match stdout.write_all(format!("{text}\n").as_bytes()).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::silent(Exit::Failure)),
         Err(error) => Err(Failure::new(Exit::Failure, format!("cannot write to stdout: {error}"))),

@@ -105,7 +105,8 @@ async fn serve(
 ) -> Result<(), Failure> {
     let ready = async {
         wait_until_ready(connection).await?;
-        output::print(greeting)?;
+        // Whoever reads it may have gone away; there is work to do all the same.
+        let _ = output::print(greeting);
         std::future::pending().await
     };
     tokio::pin!(ready);

@@ -15,7 +15,7 @@ use crate::{show, text};
 
 /// How long the orchestrator is asked to wait: at first shortly, so that a run that cannot go on is seen.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
-const LATER_WAIT: Duration = Duration::from_secs(20);
+const LATER_WAIT: Duration = Duration::from_secs(5);
 
 /// How long an orchestrator may be away while it is waited: a successor takes a few seconds.
 const ABSENCE_TOLERATED: Duration = Duration::from_secs(60);
@@ -94,11 +94,12 @@ pub(crate) async fn wait(
 pub(crate) fn print(summary: &RunSummary, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => output::print_json(summary)?,
-        Format::Table => {
-            if let Some(result) = &summary.result {
-                output::print(&text::lines(result.json()))?;
-            }
+        Format::Table if summary.status == Status::Completed => {
+            // A result of `null` reads like none at all.
+            let result = summary.result.as_ref().map_or("null", |result| result.json());
+            output::print(&text::lines(result))?;
         }
+        Format::Table => {}
     }
     match summary.status {
         Status::Completed => Ok(()),
