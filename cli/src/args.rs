@@ -21,7 +21,7 @@ use crate::times::TimeFormat;
 
 /// Durable workflows and sagas on NATS JetStream
 #[derive(Debug, Parser)]
-#[command(name = "stepwell", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"), propagate_version = true)]
+#[command(name = "stepwell", version, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -123,7 +123,7 @@ Examples:
 `stepwell help COMMAND` shows examples of a command.";
 
 const ORCHESTRATOR_HELP: &str = "\
-It creates what is missing of the namespace, keeps nothing that is not in NATS, and may be killed at any
+It creates what is missing of the namespace, keeps nothing that is not in NATS, and may be killed at any \
 moment. Several share one namespace. It ends on SIGTERM or ctrl-c.
 
 Examples:
@@ -149,8 +149,8 @@ Examples:
   stepwell workers -o json | jq '.workers[].queue'";
 
 const DOCTOR_HELP: &str = "\
-It looks at the NATS server, the streams and buckets of the namespace, orchestrators, workers, runs that
-cannot go on and messages that were set aside, and says what a killed process, a lost node and a power cut
+It looks at the NATS server, the streams and buckets of the namespace, orchestrators, workers, runs that \
+cannot go on and messages that were set aside, and says what a killed process, a lost node and a power cut \
 would cost. The exit code is 1 if something is wrong.
 
 Examples:

@@ -36,7 +36,7 @@ struct Which {
 }
 
 const HELP: &str = "\
-A compensation that failed for good leaves its run stuck until somebody decides. `stepwell list --stuck`
+A compensation that failed for good leaves its run stuck until somebody decides. `stepwell list --stuck` \
 shows such runs, `stepwell describe ID` the failures.
 
 Examples:

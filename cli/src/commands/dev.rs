@@ -44,7 +44,7 @@ pub(crate) struct DevArgs {
 }
 
 const HELP: &str = "\
-nats-server 2.12 or newer must be on PATH, or STEPWELL_NATS_SERVER must name it. The server listens on
+nats-server 2.12 or newer must be on PATH, or STEPWELL_NATS_SERVER must name it. The server listens on \
 this machine only. Other --nats options are of no use here. Ends on ctrl-c.
 
 Examples:

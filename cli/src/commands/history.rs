@@ -29,7 +29,7 @@ pub(crate) struct HistoryArgs {
 }
 
 const HELP: &str = "\
-One record is one commit: what arrived, and after an arrow what the code asked for then. Long values are
+One record is one commit: what arrived, and after an arrow what the code asked for then. Long values are \
 cut in the table and whole in JSON. With --follow, JSON has one record per line.
 
 Examples:

@@ -33,7 +33,7 @@ pub(crate) struct ListArgs {
 }
 
 const HELP: &str = "\
-Newest first. Statuses: running, compensating, stuck, completed, failed, cancelled, terminated, timed_out,
+Newest first. Statuses: running, compensating, stuck, completed, failed, cancelled, terminated, timed_out, \
 compensated.
 
 Examples:

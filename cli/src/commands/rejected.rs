@@ -21,7 +21,7 @@ enum RejectedCommand {
 }
 
 const HELP: &str = "\
-A message that cannot be read, or that arrives where it makes no sense, is set aside with the reason and
+A message that cannot be read, or that arrives where it makes no sense, is set aside with the reason and \
 kept for seven days.
 
 Examples:

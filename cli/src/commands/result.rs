@@ -35,7 +35,7 @@ pub(crate) struct ResultArgs {
 }
 
 const HELP: &str = "\
-Prints the result as JSON. The exit code is 4 if the run ended otherwise than completed (the reason is on
+Prints the result as JSON. The exit code is 4 if the run ended otherwise than completed (the reason is on \
 stderr), and 5 if it has not ended within --timeout.
 
 Examples:

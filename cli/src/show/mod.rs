@@ -4,6 +4,8 @@ mod description;
 mod events;
 mod history;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use description::description;
 pub(crate) use history::HistoryView;
