@@ -1,43 +1,67 @@
-//! Making a worker known to orchestrators and people.
+//! Makes the worker known: when it begins, every few seconds, and when it leaves.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use stepwell_connection::Connection;
 use stepwell_shared::announce::{ANNOUNCE_INTERVAL_MS, Announcement};
-use stepwell_shared::encoding::encode;
+use stepwell_shared::encoding::{VERSION, encode};
+use stepwell_shared::ids::{Name, WorkerId};
 use stepwell_shared::subject;
+use tokio::time::MissedTickBehavior;
 
-/// Announces until it is aborted.
-pub(crate) async fn announce_forever(
-    connection: Connection,
-    mut announcement: Announcement,
-    busy: Arc<dyn Fn() -> usize + Send + Sync>,
-) {
-    loop {
-        announcement.slots_used = u32::try_from(busy()).unwrap_or(u32::MAX);
-        announce(&connection, &announcement).await;
-        tokio::time::sleep(Duration::from_millis(ANNOUNCE_INTERVAL_MS)).await;
+use crate::registry::Registry;
+use crate::slots::Slots;
+
+/// What is said of the worker.
+pub(crate) struct Announcer {
+    pub(crate) connection: Connection,
+    pub(crate) worker: WorkerId,
+    pub(crate) queue: Name,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) host: String,
+}
+
+impl Announcer {
+    /// Announces the worker until this is dropped. `slots` gives how many there are and how many are used.
+    pub(crate) async fn run(&self, slots: impl Fn() -> (usize, usize)) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(ANNOUNCE_INTERVAL_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.say(slots(), false).await;
+        }
+    }
+
+    /// Says it once.
+    pub(crate) async fn say(&self, (slots, slots_used): (usize, usize), leaving: bool) {
+        let announcement = Announcement {
+            v: VERSION,
+            worker: self.worker.clone(),
+            queue: self.queue.clone(),
+            workflows: self.registry.workflows(),
+            activities: self.registry.activities(),
+            slots: u32::try_from(slots).unwrap_or(u32::MAX),
+            slots_used: u32::try_from(slots_used).unwrap_or(u32::MAX),
+            host: self.host.clone(),
+            leaving,
+        };
+        let subject = subject::announce(self.connection.namespace());
+        if let Err(error) = self.connection.client().publish(subject, encode(&announcement).into()).await {
+            tracing::debug!(%error, "the worker could not be announced");
+        }
     }
 }
 
-/// Announces once.
-pub(crate) async fn announce(connection: &Connection, announcement: &Announcement) {
-    let subject = subject::announce(connection.namespace());
-    if let Err(error) = connection.client().publish(subject, encode(announcement).into()).await {
-        tracing::debug!(%error, "the worker could not announce itself; it will again");
-    }
+/// Slots for an announcement.
+pub(crate) fn count(slots: &Slots) -> (usize, usize) {
+    (slots.total(), slots.used())
 }
 
-/// Host name and process id, for a person.
+/// Host name and process id.
 pub(crate) fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim();
-    format!("{}:{}", if name.is_empty() { "host" } else { name }, std::process::id())
-}
-
-/// How many activities run now.
-pub(crate) fn busy(counter: &AtomicUsize) -> usize {
-    counter.load(Ordering::Relaxed)
+    let name = std::env::var("HOSTNAME").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name = name.unwrap_or_default();
+    let name = if name.trim().is_empty() { "unknown" } else { name.trim() };
+    format!("{name}/{}", std::process::id())
 }

@@ -43,10 +43,8 @@ const WORKFLOW_TASK_SECONDS: Definition = Definition(
     "From the receipt of a workflow task to its answer, replay included.",
 );
 const REPLAYS: Definition = Definition("worker_workflow_replays_total", "Runs replayed from their history.");
-const REPLAY_SECONDS: Definition = Definition(
-    "worker_workflow_replay_seconds",
-    "How long a run's history took to be read and replayed.",
-);
+const REPLAY_SECONDS: Definition =
+    Definition("worker_workflow_replay_seconds", "How long a run's history took to be read and replayed.");
 const CACHE_HITS: Definition =
     Definition("worker_run_cache_hits_total", "Workflow tasks whose run was in memory as it had to be.");
 const CACHE_MISSES: Definition =

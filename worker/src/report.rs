@@ -13,6 +13,7 @@ use stepwell_shared::ids::{RunId, StepId, WorkerId, WorkflowId};
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::ActivityTask;
+use uuid::Uuid;
 
 use crate::metric_definitions::Metrics;
 
@@ -60,12 +61,13 @@ impl Reporter {
     ) -> Result<(), NotReported> {
         let address = EventAddress::Report { run_id: self.run_id.clone(), step: self.step };
         let subject = subject::event(connection.namespace(), &self.workflow_id, &address);
-        let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, self.message_id(&outcome));
+        let message_id = self.message_id(&outcome);
         let body = self.body(outcome, connection.max_body());
         let mut wait = FIRST_WAIT;
         loop {
-            let sent = connection.publisher().publish(subject.clone(), Some(headers.clone()), body.clone());
+            let mut headers = HeaderMap::new();
+            headers.insert(MESSAGE_ID, message_id.as_str());
+            let sent = connection.publisher().publish(subject.clone(), Some(headers), body.clone());
             let stored = match sent.await {
                 Ok(pending) => pending.await,
                 Err(error) => Err(error),
@@ -82,15 +84,16 @@ impl Reporter {
         }
     }
 
-    /// The same for every try, and another one for the word that the attempt has begun.
+    /// The same for every try. A refused attempt comes again under its number, perhaps to this worker: what
+    /// is said of it then must not be taken for a repeat.
     fn message_id(&self, outcome: &Outcome) -> String {
         let Self { run_id, step, attempt, .. } = self;
         match outcome {
             Outcome::Started {} => format!("started-{run_id}/{step}/{attempt}"),
-            Outcome::Completed { .. }
-            | Outcome::Failed { .. }
-            | Outcome::Cancelled {}
-            | Outcome::Refused { .. } => format!("report-{run_id}/{step}/{attempt}"),
+            Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => {
+                format!("report-{run_id}/{step}/{attempt}")
+            }
+            Outcome::Refused { .. } => format!("refused-{}", Uuid::now_v7()),
         }
     }
 
@@ -135,7 +138,9 @@ fn smaller(outcome: Outcome, size: usize, limit: usize) -> Option<Outcome> {
             let failure = Failure { non_retryable: true, ..failure };
             Some(Outcome::Failed { failure, heartbeat: None })
         }
-        Outcome::Failed { .. } | Outcome::Started {} | Outcome::Cancelled {} | Outcome::Refused { .. } => None,
+        Outcome::Failed { .. } | Outcome::Started {} | Outcome::Cancelled {} | Outcome::Refused { .. } => {
+            None
+        }
     }
 }
 

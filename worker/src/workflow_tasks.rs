@@ -1,13 +1,15 @@
-//! The workflow side of a worker: hands events to workflow code and answers with its commands. A run that is
-//! not in the cache, or stands elsewhere than the task says, is rebuilt from its history first.
+//! Answers workflow tasks: finds the run's live code or replays it, hands over events or a query, replies.
+//! It keeps nothing that the history does not have; what it answered counts only once it is recorded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
-use stepwell_connection::history::read_history;
-use stepwell_connection::{Connection, chunked};
+use async_nats::{Message, SubscribeError, Subscriber};
+use futures_util::StreamExt;
+use futures_util::stream::{self, Select};
+use stepwell_connection::Connection;
+use stepwell_connection::chunked;
 use stepwell_shared::encoding::{VERSION, decode, encode};
 use stepwell_shared::history::StallKind;
 use stepwell_shared::ids::{Name, WorkerId};
@@ -15,170 +17,226 @@ use stepwell_shared::subject;
 use stepwell_shared::task::{Answer, Work, WorkflowTask, WorkflowTaskReply};
 use stepwell_worker_replay::{Instance, Stalled, WorkflowCode};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::metric_definitions::Metrics;
-use crate::run_cache::RunCache;
-use crate::workflow_registry::WorkflowRegistry;
+use crate::metric_definitions::{Answered, Metrics};
+use crate::rebuild::rebuild;
+use crate::registry::{Registry, listed};
+use crate::run_cache::{RunCache, RunSlot};
 
-/// How often a history is read again that does not reach as far as the task says: a replica may lag.
-const HISTORY_READS: u32 = 20;
+/// Longest wait for another task of the same run to end. Its code hangs if it takes longer; somebody else
+/// may have more luck.
+const RUN_WAIT: Duration = Duration::from_secs(5);
 
-/// Pause between two such reads.
-const HISTORY_PAUSE: Duration = Duration::from_millis(25);
+/// Longest wait for the server to confirm that nothing more comes.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the workflow tasks of a worker share.
-pub(crate) struct WorkflowWork {
+/// What all workflow tasks of a worker share.
+#[derive(Debug)]
+pub(crate) struct WorkflowSide {
     pub(crate) connection: Connection,
-    pub(crate) worker: WorkerId,
     pub(crate) queue: Name,
-    pub(crate) registry: WorkflowRegistry,
-    pub(crate) cache: RunCache,
-    pub(crate) room: Arc<Semaphore>,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) worker: WorkerId,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
-    /// The worker shuts down: others are to be asked.
-    pub(crate) draining: AtomicBool,
+    pub(crate) cache: RunCache,
+    pub(crate) concurrent: Arc<Semaphore>,
+    /// The worker ends: tasks are for others.
+    pub(crate) ending: AtomicBool,
 }
 
-/// Subscribes to workflow tasks. Tasks are taken from the returned subscriptions with [`take_tasks`].
-pub(crate) async fn subscribe(
-    connection: &Connection,
-    queue: &Name,
-    worker: &WorkerId,
-) -> Result<[async_nats::Subscriber; 2], async_nats::SubscribeError> {
-    let namespace = connection.namespace();
-    let client = connection.client();
-    let sticky = client.subscribe(subject::sticky_workflow_task(namespace, queue, worker)).await?;
-    let shared = client.queue_subscribe(subject::workflow_task(namespace, queue), queue.to_string()).await?;
-    Ok([sticky, shared])
+/// An answer, and how it came about.
+struct Made {
+    answer: Answer,
+    answered: Answered,
+    replayed: bool,
 }
 
-/// Takes tasks until the subscription ends.
-pub(crate) async fn take_tasks(work: Arc<WorkflowWork>, mut tasks: async_nats::Subscriber) {
-    while let Some(message) = tasks.next().await {
-        let Ok(permit) = Arc::clone(&work.room).acquire_owned().await else { return };
-        let this = Arc::clone(&work);
-        work.tasks.spawn(async move {
-            answer(&this, message).await;
-            drop(permit);
-        });
+/// The subjects on which workflow tasks come.
+pub(crate) struct WorkflowTasks(Select<Subscriber, Subscriber>);
+
+impl WorkflowTasks {
+    /// Listens for tasks of the queue, and for those of runs that this worker has in memory.
+    pub(crate) async fn subscribe(side: &WorkflowSide) -> Result<Self, SubscribeError> {
+        let (client, namespace) = (side.connection.client(), side.connection.namespace());
+        let sticky = subject::sticky_workflow_task(namespace, &side.queue, &side.worker);
+        let sticky = client.subscribe(sticky).await?;
+        let any = subject::workflow_task(namespace, &side.queue);
+        let any = client.queue_subscribe(any, side.queue.to_string()).await?;
+        Ok(Self(stream::select(sticky, any)))
     }
-}
 
-async fn answer(work: &WorkflowWork, message: async_nats::Message) {
-    let Some(reply) = message.reply else { return };
-    let started = Instant::now();
-    let (answer, replayed) = if work.draining.load(Ordering::Acquire) {
-        (Answer::Busy {}, false)
-    } else {
-        match decode::<WorkflowTask>(&message.payload) {
-            Ok(task) => answer_to(work, &task).await,
-            Err(error) => (stalled(StallKind::InvalidTurn, format!("worker {}: {error}", work.worker)), false),
+    /// Answers tasks until `stop`; then tells the rest to go elsewhere.
+    pub(crate) async fn run(
+        mut self,
+        side: Arc<WorkflowSide>,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                message = self.0.next() => message,
+            };
+            let Some(message) = message else { return };
+            let Ok(permit) = Arc::clone(&side.concurrent).acquire_owned().await else { return };
+            let side = Arc::clone(&side);
+            tracker.spawn(async move {
+                side.handle(message).await;
+                drop(permit);
+            });
         }
-    };
-    let metrics = &work.metrics;
-    metrics.workflow_tasks.with_label_values(&[answer_name(&answer)]).inc();
-    metrics.workflow_task_seconds.observe(started.elapsed().as_secs_f64());
-    let body = WorkflowTaskReply { v: VERSION, worker: work.worker.clone(), answer, replayed };
-    if let Err(error) = chunked::reply(work.connection.client(), reply, encode(&body)).await {
-        tracing::warn!(%error, "a workflow task's answer could not be sent");
+        side.ending.store(true, Ordering::Relaxed);
+        let (sticky, any) = self.0.get_mut();
+        if sticky.drain().await.is_err() || any.drain().await.is_err() {
+            return;
+        }
+        let end = tokio::time::Instant::now() + LEAVE_TIMEOUT;
+        while let Ok(Some(message)) = tokio::time::timeout_at(end, self.0.next()).await {
+            side.handle(message).await;
+        }
     }
 }
 
-async fn answer_to(work: &WorkflowWork, task: &WorkflowTask) -> (Answer, bool) {
-    let Some(code) = work.registry.get(&task.workflow_type) else {
-        let known: Vec<_> = work.registry.names().iter().map(ToString::to_string).collect();
-        let message = format!(
-            "worker {} of queue `{}` has no workflow `{}`; it has {}",
-            work.worker,
-            work.queue,
-            task.workflow_type,
-            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-        );
-        return (stalled(StallKind::UnknownType, message), false);
-    };
-    let place = work.cache.place(&task.run_id);
-    let mut held = place.lock().await;
-    let cached = held.take().filter(|instance| instance.position() == task.after);
-    let replayed = cached.is_none() && task.after > 0;
-    if cached.is_some() { work.metrics.cache_hits.inc() } else { work.metrics.cache_misses.inc() }
-    let instance = match cached {
-        Some(instance) => Ok(instance),
-        None => rebuild(work, task, code.clone()).await,
-    };
-    let (answer, keep) = match instance {
-        Ok(instance) => carry_out(instance, &task.work),
-        Err(stall) => (stalled(stall.kind, stall.message), None),
-    };
-    let over = keep.is_none();
-    *held = keep;
-    drop(held);
-    if over {
-        work.cache.forget(&task.run_id);
-    }
-    work.metrics.cache_evictions.inc_by(work.cache.trim());
-    work.metrics.cached_workflows.set(i64::try_from(work.cache.len()).unwrap_or(i64::MAX));
-    (answer, replayed)
-}
-
-/// Asks the code. The instance is kept unless it is of no more use.
-fn carry_out(mut instance: Instance, work: &Work) -> (Answer, Option<Instance>) {
-    match work {
-        Work::Turn { at_ms, events, index } => match instance.turn(events, *at_ms, *index) {
-            // A closed run gets no more turns, and queries may replay it.
-            Ok(commands) => (Answer::Commands { commands }, Some(instance).filter(|it| !it.closed())),
-            Err(Stalled { kind, message }) => (stalled(kind, message), None),
-        },
-        Work::Query { name, argument } => match instance.query(name, argument) {
-            Ok(result) => (Answer::QueryResult { result }, Some(instance).filter(|it| !it.closed())),
+impl WorkflowSide {
+    async fn handle(&self, message: Message) {
+        let began = Instant::now();
+        let Some(reply_to) = message.reply else {
+            tracing::warn!(queue = %self.queue, "a workflow task came without a place for its answer");
+            return;
+        };
+        let task: WorkflowTask = match decode(&message.payload) {
+            Ok(task) => task,
             Err(error) => {
-                let answer = Answer::QueryFailed { message: error.message };
-                (answer, Some(instance).filter(|it| !it.closed()))
+                tracing::error!(queue = %self.queue, %error, "a workflow task cannot be read");
+                let message = format!("worker {} cannot read the workflow task: {error}", self.worker);
+                let made = Made::stalled(StallKind::InvalidTurn, message);
+                self.reply(reply_to, None, made, began).await;
+                return;
+            }
+        };
+        let Some(code) = self.registry.workflow(&task.workflow_type) else {
+            let made = self.unknown_type(&task);
+            self.reply(reply_to, None, made, began).await;
+            return;
+        };
+        if self.ending.load(Ordering::Relaxed) {
+            self.reply(reply_to, Some(code), Made::busy(), began).await;
+            return;
+        }
+        let slot = self.cache.slot(&task.run_id);
+        let made = self.work(&task, code, &slot).await;
+        self.reply(reply_to, Some(code), made, began).await;
+        let settled = self.cache.settle(&task.run_id, slot);
+        self.metrics.cache_size.set(i64::try_from(settled.size).unwrap_or(i64::MAX));
+        self.metrics.cache_evictions.inc_by(settled.evicted.len() as u64);
+    }
+
+    async fn work(&self, task: &WorkflowTask, code: &WorkflowCode, slot: &RunSlot) -> Made {
+        let Ok(mut place) = tokio::time::timeout(RUN_WAIT, slot.lock()).await else { return Made::busy() };
+        let (mut instance, replayed) = match place.take().filter(|instance| usable(instance, task)) {
+            Some(instance) => {
+                self.metrics.cache_hits.inc();
+                (instance, false)
+            }
+            None if task.after == 0 => {
+                (Instance::new(code.clone(), task.workflow_id.clone(), task.run_id.clone()), false)
+            }
+            None => {
+                self.metrics.cache_misses.inc();
+                match rebuild(&self.connection, &self.metrics, code, task).await {
+                    Ok(instance) => (instance, true),
+                    Err(Stalled { kind, message }) => return Made::stalled(kind, message).replayed(true),
+                }
+            }
+        };
+        let span = tracing::info_span!(
+            "workflow",
+            workflow = %task.workflow_type,
+            workflow_id = %task.workflow_id,
+            run_id = %task.run_id
+        );
+        let made = span.in_scope(|| answer(&mut instance, &task.work));
+        let live = match made.answered {
+            Answered::Commands | Answered::Query | Answered::QueryFailed => !instance.closed(),
+            Answered::Stalled(_) | Answered::Busy => false,
+        };
+        if live {
+            *place = Some(instance);
+        }
+        made.replayed(replayed)
+    }
+
+    fn unknown_type(&self, task: &WorkflowTask) -> Made {
+        let message = format!(
+            "worker {} on queue `{}` has no workflow `{}`; it has {}. Register it there, or start the run with \
+             the queue of a worker that has it",
+            self.worker,
+            self.queue,
+            task.workflow_type,
+            listed(&self.registry.workflows())
+        );
+        tracing::warn!(workflow = %task.workflow_type, queue = %self.queue, "no code for a workflow task");
+        Made::stalled(StallKind::UnknownType, message)
+    }
+
+    async fn reply(
+        &self,
+        reply_to: async_nats::Subject,
+        code: Option<&WorkflowCode>,
+        made: Made,
+        began: Instant,
+    ) {
+        let Made { answer, answered, replayed } = made;
+        let reply = WorkflowTaskReply { v: VERSION, worker: self.worker.clone(), answer, replayed };
+        let sent = chunked::reply(self.connection.client(), reply_to.clone(), encode(&reply)).await;
+        if let Err(error) = sent {
+            tracing::error!(%error, "a workflow task could not be answered");
+            let message = format!("worker {} could not answer: {error}", self.worker);
+            let answer = Answer::Stalled { kind: StallKind::InvalidTurn, message };
+            let reply = WorkflowTaskReply { answer, ..reply };
+            // If this fails as well, the connection is gone, and the orchestrator asks again.
+            let _ = chunked::reply(self.connection.client(), reply_to, encode(&reply)).await;
+        }
+        self.metrics.workflow_task(code.map(WorkflowCode::name), answered);
+        self.metrics.workflow_task_seconds.observe(began.elapsed().as_secs_f64());
+    }
+}
+
+impl Made {
+    fn stalled(kind: StallKind, message: String) -> Self {
+        Self { answer: Answer::Stalled { kind, message }, answered: Answered::Stalled(kind), replayed: false }
+    }
+
+    fn busy() -> Self {
+        Self { answer: Answer::Busy {}, answered: Answered::Busy, replayed: false }
+    }
+
+    fn replayed(self, replayed: bool) -> Self {
+        Self { replayed, ..self }
+    }
+}
+
+/// Whether the code stands where the task continues from.
+fn usable(instance: &Instance, task: &WorkflowTask) -> bool {
+    instance.position() == task.after
+}
+
+fn answer(instance: &mut Instance, work: &Work) -> Made {
+    let (answer, answered) = match work {
+        Work::Turn { at_ms, events, index } => match instance.turn(events, *at_ms, *index) {
+            Ok(commands) => (Answer::Commands { commands }, Answered::Commands),
+            Err(Stalled { kind, message }) => {
+                tracing::warn!(kind = kind.name(), "{message}");
+                return Made::stalled(kind, message);
             }
         },
-    }
-}
-
-/// Replays a run's history up to where the task says that its code stands.
-async fn rebuild(work: &WorkflowWork, task: &WorkflowTask, code: WorkflowCode) -> Result<Instance, Stalled> {
-    let unreadable = |message: String| Stalled { kind: StallKind::TaskTimeout, message };
-    for _ in 0..HISTORY_READS {
-        let mut instance = Instance::new(code.clone(), task.workflow_id.clone(), task.run_id.clone());
-        if task.after == 0 {
-            return Ok(instance);
-        }
-        let history = read_history(&work.connection, &task.history_subject, task.first_sequence).await;
-        let history = history.map_err(|error| unreadable(error.to_string()))?;
-        let records = history.records.iter().map(|stored| &stored.record);
-        let mut replayed = 0;
-        for record in records.filter(|record| record.run_id == task.run_id && record.index <= task.after) {
-            instance.replay(record)?;
-            replayed += 1;
-        }
-        if instance.position() == task.after {
-            work.metrics.replays.inc();
-            work.metrics.replayed_records.inc_by(replayed);
-            return Ok(instance);
-        }
-        tokio::time::sleep(HISTORY_PAUSE).await;
-    }
-    Err(unreadable(format!(
-        "worker {}: the history on {} does not reach record {} of run {}",
-        work.worker, task.history_subject, task.after, task.run_id
-    )))
-}
-
-fn stalled(kind: StallKind, message: String) -> Answer {
-    Answer::Stalled { kind, message }
-}
-
-fn answer_name(answer: &Answer) -> &'static str {
-    match answer {
-        Answer::Commands { .. } => "commands",
-        Answer::QueryResult { .. } => "query_result",
-        Answer::QueryFailed { .. } => "query_failed",
-        Answer::Stalled { kind, .. } => kind.name(),
-        Answer::Busy {} => "busy",
-    }
+        Work::Query { name, argument } => match instance.query(name, argument) {
+            Ok(result) => (Answer::QueryResult { result }, Answered::Query),
+            Err(failed) => (Answer::QueryFailed { message: failed.message }, Answered::QueryFailed),
+        },
+    };
+    Made { answer, answered, replayed: false }
 }

@@ -24,7 +24,7 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStr
             #vis async fn call(#parameters) -> #output #block
         }
 
-        impl ::stepwell::ActivityFunction for #ident {
+        impl ::stepwell::ActivityFn for #ident {
             async fn run(
                 context: ::stepwell::ActivityContext,
                 #pattern: Self::Input,
@@ -59,16 +59,12 @@ pub(crate) fn expand_impl(options: TokenStream, item: TokenStream) -> Result<Tok
         definitions.push(definition(&docs, &method.vis, ident, &options, &found));
         let Parts { pattern, arguments, .. } = &found;
         registrations.push(quote! {
-            let this = ::std::sync::Arc::clone(&self);
-            registry.add::<#ident, _, _>(move |context, #pattern| {
-                let this = ::std::sync::Arc::clone(&this);
-                async move {
-                    ::core::result::Result::map_err(
-                        this.#ident(context, #(#arguments),*).await,
-                        ::core::convert::Into::into,
-                    )
-                }
-            });
+            ::stepwell::ActivityCode::of_method::<#ident, Self, _, _>(
+                &self,
+                |this, context, #pattern: <#ident as ::stepwell::Activity>::Input| async move {
+                    ::stepwell::__private::convert_error(this.#ident(context, #(#arguments),*).await)
+                },
+            )
         });
     }
     if definitions.is_empty() {
@@ -81,9 +77,9 @@ pub(crate) fn expand_impl(options: TokenStream, item: TokenStream) -> Result<Tok
 
         #(#definitions)*
 
-        impl #generics ::stepwell::ActivityGroup for #this #bounds {
-            fn register(self: ::std::sync::Arc<Self>, registry: &mut ::stepwell::ActivityRegistry) {
-                #(#registrations)*
+        impl #generics ::stepwell::ActivitySet for #this #bounds {
+            fn activities(self: ::std::sync::Arc<Self>) -> ::std::vec::Vec<::stepwell::ActivityCode> {
+                ::std::vec![#(#registrations),*]
             }
         }
     })

@@ -6,7 +6,8 @@ use syn::LitStr;
 pub(crate) fn milliseconds(literal: &LitStr) -> syn::Result<u64> {
     let text = literal.value();
     parse(&text).ok_or_else(|| {
-        let message = format!("cannot read {text:?} as a duration; write for example 250ms, 30s, 5m, 12h or 7d");
+        let message =
+            format!("cannot read {text:?} as a duration; write for example 250ms, 30s, 5m, 12h or 7d");
         syn::Error::new(literal.span(), message)
     })
 }

@@ -40,7 +40,5 @@ pub fn activity(options: TokenStream, item: TokenStream) -> TokenStream {
 /// which workflows call it; an instance of the type is registered with `Worker::activities`.
 #[proc_macro_attribute]
 pub fn activities(options: TokenStream, item: TokenStream) -> TokenStream {
-    activity::expand_impl(options.into(), item.into())
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    activity::expand_impl(options.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -91,8 +91,12 @@ fn retry(meta: &Meta) -> Result<Vec<TokenStream>> {
         let value = match key(&meta)?.as_str() {
             "max_attempts" => {
                 let value = &meta.require_name_value()?.value;
-                if matches!(value, Expr::Lit(ExprLit { lit: Lit::Int(int), .. }) if int.base10_digits() == "0") {
-                    return Err(Error::new(value.span(), "at least one attempt is needed; leave it out for no limit"));
+                if matches!(value, Expr::Lit(ExprLit { lit: Lit::Int(int), .. }) if int.base10_digits() == "0")
+                {
+                    return Err(Error::new(
+                        value.span(),
+                        "at least one attempt is needed; leave it out for no limit",
+                    ));
                 }
                 quote!(maximum_attempts = ::core::option::Option::Some(#value))
             }
@@ -115,7 +119,10 @@ fn retry(meta: &Meta) -> Result<Vec<TokenStream>> {
             "non_retryable" => {
                 let value = &meta.require_name_value()?.value;
                 let Expr::Array(types) = value else {
-                    return Err(Error::new(value.span(), "expected a list of failure types, such as [\"CardDeclined\"]"));
+                    return Err(Error::new(
+                        value.span(),
+                        "expected a list of failure types, such as [\"CardDeclined\"]",
+                    ));
                 };
                 let types = types.elems.iter();
                 quote!(non_retryable = ::std::vec![#(::std::string::String::from(#types)),*])

@@ -26,7 +26,8 @@ pub(crate) fn parts(signature: &Signature, context: &str, method: bool) -> Resul
         return Err(Error::new(signature.fn_token.span(), message));
     }
     if !signature.generics.params.is_empty() {
-        let message = format!("{attribute} cannot be generic: its name stands for one input and one output type");
+        let message =
+            format!("{attribute} cannot be generic: its name stands for one input and one output type");
         return Err(Error::new(signature.generics.span(), message));
     }
     let mut inputs = signature.inputs.iter();
@@ -35,7 +36,10 @@ pub(crate) fn parts(signature: &Signature, context: &str, method: bool) -> Resul
             Some(FnArg::Receiver(receiver)) if receiver.mutability.is_none() => {}
             other => {
                 let span = other.map_or_else(|| signature.ident.span(), Spanned::span);
-                return Err(Error::new(span, "an activity method takes `&self` first: it may run many times at once"));
+                return Err(Error::new(
+                    span,
+                    "an activity method takes `&self` first: it may run many times at once",
+                ));
             }
         }
     }
@@ -50,7 +54,10 @@ pub(crate) fn parts(signature: &Signature, context: &str, method: bool) -> Resul
         match input {
             FnArg::Typed(typed) => types.push((*typed.ty).clone()),
             FnArg::Receiver(receiver) => {
-                return Err(Error::new(receiver.span(), "put methods into an `impl` block with `#[activities]`"));
+                return Err(Error::new(
+                    receiver.span(),
+                    "put methods into an `impl` block with `#[activities]`",
+                ));
             }
         }
     }

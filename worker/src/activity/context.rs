@@ -111,7 +111,10 @@ impl ActivityContext {
         let encoded = match Payload::encode(&details) {
             Ok(payload) if payload.size() <= MAX_PAYLOAD_BYTES => Some(payload),
             Ok(payload) => {
-                self.warn(&format!("they have {} bytes; at most {MAX_PAYLOAD_BYTES} are kept", payload.size()));
+                self.warn(&format!(
+                    "they have {} bytes; at most {MAX_PAYLOAD_BYTES} are kept",
+                    payload.size()
+                ));
                 None
             }
             Err(error) => {

@@ -142,7 +142,10 @@ mod tests {
     fn errors_keep_their_type_and_their_causes() {
         let cause = "x".parse::<u32>().unwrap_err();
         let failure = ActivityError::from(Unreachable("bank", cause)).into_failure();
-        assert_eq!((failure.error_type.as_str(), failure.message.as_str()), ("Unreachable", "no answer from bank"));
+        assert_eq!(
+            (failure.error_type.as_str(), failure.message.as_str()),
+            ("Unreachable", "no answer from bank")
+        );
         assert_eq!(failure.cause.unwrap().message, "invalid digit found in string");
     }
 

@@ -1,0 +1,407 @@
+//! One attempt of an activity, from its task to its acknowledged report: decoding, timeouts, heartbeats,
+//! cancellation, panics. It never decides whether another attempt follows.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subject;
+use bytes::Bytes;
+use stepwell_connection::clock::now_ms;
+use stepwell_connection::{Connection, JetStreamError};
+use stepwell_shared::encoding::decode;
+use stepwell_shared::failure::{Failure, FailureKind};
+use stepwell_shared::ids::{Name, WorkerId};
+use stepwell_shared::message::Outcome;
+use stepwell_shared::payload::Payload;
+use stepwell_shared::subject::{self, Bucket};
+use stepwell_shared::task::ActivityTask;
+use tokio::sync::OnceCell;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::activity::code::too_large;
+use crate::activity::context::ActivityContext;
+use crate::activity::error::ActivityError;
+use crate::activity::heartbeats::{Heartbeats, writing_interval};
+use crate::metric_definitions::{ActivityMetrics, Metrics};
+use crate::registry::{Registered, Registry, listed};
+use crate::report::{NotReported, Reporter};
+use crate::running::{RunningAttempts, Stop};
+use crate::slots::{Slot, Slots};
+
+/// Acknowledges a task: its report is stored.
+const ACK: Bytes = Bytes::from_static(b"+ACK");
+
+/// Gives a task up: nobody can read it.
+const TERMINATE: Bytes = Bytes::from_static(b"+TERM");
+
+/// What all attempts of a worker share.
+#[derive(Debug)]
+pub(crate) struct ActivitySide {
+    pub(crate) connection: Connection,
+    pub(crate) queue: Name,
+    pub(crate) worker: WorkerId,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) slots: Slots,
+    pub(crate) running: RunningAttempts,
+    /// Cancelled when attempts are no longer waited for.
+    pub(crate) give_up: CancellationToken,
+    pub(crate) heartbeats: OnceCell<async_nats::jetstream::kv::Store>,
+}
+
+/// A task as it arrived.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) body: Bytes,
+    /// Where to acknowledge it.
+    pub(crate) ack: Subject,
+    /// How many times it was delivered, this time included.
+    pub(crate) count: u64,
+    /// The slot that was kept free for it; `None` when it came unasked.
+    pub(crate) slot: Option<Slot>,
+}
+
+/// How an attempt ended, as this file sees it.
+enum Ended {
+    Returned(Result<Payload, ActivityError>),
+    Panicked(String),
+    TimedOut(Failure),
+    WorkerEnded,
+}
+
+impl ActivitySide {
+    /// Runs the task's attempt, reports how it ended and acknowledges the task.
+    pub(crate) async fn handle(&self, delivery: Delivery) {
+        let Delivery { body, ack, count, slot } = delivery;
+        let task: ActivityTask = match decode(&body) {
+            Ok(task) => task,
+            Err(error) => {
+                self.metrics.unreadable_tasks.inc();
+                tracing::error!(queue = %self.queue, %error, "an activity task cannot be read and is given up");
+                self.answer(&ack, TERMINATE).await;
+                return;
+            }
+        };
+        if count > 1 {
+            self.lost(&task, ack).await;
+            return;
+        }
+        match self.registry.activity(&task.activity_type) {
+            Some(registered) => self.attempt(task, registered, ack, slot).await,
+            None => self.refuse(&task, &ack).await,
+        }
+    }
+
+    /// A task that somebody has had before: whether the attempt was made is not known, so it is not made
+    /// again.
+    async fn lost(&self, task: &ActivityTask, ack: Subject) {
+        if self.running.holds(&task.run_id, task.step, task.attempt) {
+            // It was this process, which only seemed to be gone.
+            tracing::debug!(run_id = %task.run_id, step = %task.step, "a task that runs here was given out again");
+            return;
+        }
+        if let Some(registered) = self.registry.activity(&task.activity_type) {
+            registered.metrics.lost.inc();
+        }
+        let message = format!(
+            "the worker that held attempt {} of `{}` is gone; what it did is not known",
+            task.attempt, task.activity_type
+        );
+        let failure = Failure::new(FailureKind::Lost, message);
+        let heartbeat = self.written_heartbeat(task).await.or_else(|| task.heartbeat.clone());
+        let reporter = Reporter::new(task, &self.worker);
+        let outcome = Outcome::Failed { failure, heartbeat };
+        if reporter.report(&self.connection, &self.metrics, outcome).await.is_ok() {
+            self.answer(&ack, ACK).await;
+        }
+    }
+
+    async fn refuse(&self, task: &ActivityTask, ack: &Subject) {
+        self.metrics.refused();
+        let reason = format!(
+            "worker {} on queue `{}` has no activity `{}`; it has {}. Register it, or give the call the queue of \
+             a worker that has it",
+            self.worker,
+            self.queue,
+            task.activity_type,
+            listed(&self.registry.activities())
+        );
+        tracing::warn!(activity = %task.activity_type, queue = %self.queue, "no code for an activity task");
+        let reporter = Reporter::new(task, &self.worker);
+        if reporter.report(&self.connection, &self.metrics, Outcome::Refused { reason }).await.is_ok() {
+            self.answer(ack, ACK).await;
+        }
+    }
+
+    async fn attempt(&self, task: ActivityTask, registered: &Registered, ack: Subject, slot: Option<Slot>) {
+        let entry = self.running.enter(&task.run_id, task.step, task.attempt, ack.clone());
+        let slot = match slot {
+            Some(slot) => Some(slot),
+            None => self.slots.take().await,
+        };
+        let mut reporter = Reporter::new(&task, &self.worker);
+        let waited_ms = now_ms().saturating_sub(task.scheduled_at_ms);
+        reporter.schedule_to_start_ms = Some(waited_ms);
+        registered.metrics.started(Duration::from_millis(waited_ms));
+        let heartbeats = Arc::new(Heartbeats::new());
+        let mut left_over = None;
+        let outcome = if entry.stop.token.is_cancelled() && entry.stop.asked_by_run() {
+            registered.metrics.cancelled.inc();
+            Outcome::Cancelled {}
+        } else {
+            if task.schedule_to_start_ms.is_some()
+                && reporter.report(&self.connection, &self.metrics, Outcome::Started {}).await.is_err()
+            {
+                return;
+            }
+            let started = Instant::now();
+            let (ended, running) = self.run(task, registered, &entry.stop, &heartbeats).await;
+            let ran = started.elapsed();
+            registered.metrics.ran(ran);
+            reporter.execution_ms = Some(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX));
+            left_over = running;
+            outcome(ended, registered, &entry.stop, &heartbeats)
+        };
+        match reporter.report(&self.connection, &self.metrics, outcome).await {
+            // From here on nobody has to be told that it is alive.
+            Ok(()) => drop(entry),
+            Err(NotReported) => return,
+        }
+        self.answer(&ack, ACK).await;
+        if let Some(running) = left_over {
+            // Code that does not yield to being stopped still takes its slot.
+            let _ = running.await;
+        }
+        drop(slot);
+    }
+
+    /// Runs the code until it ends or must end. What was told to end and perhaps has not is handed back.
+    async fn run(
+        &self,
+        task: ActivityTask,
+        registered: &Registered,
+        stop: &Stop,
+        heartbeats: &Arc<Heartbeats>,
+    ) -> (Ended, Option<JoinHandle<Result<Payload, ActivityError>>>) {
+        let limits = Limits::of(&task);
+        let heartbeat_subject = Bucket::Heartbeats
+            .subject(self.connection.namespace(), &subject::heartbeat_key(&task.run_id, task.step));
+        let span = tracing::info_span!(
+            "activity",
+            activity = %task.activity_type,
+            workflow_id = %task.workflow_id,
+            step = %task.step,
+            attempt = task.attempt
+        );
+        let input = task.input.clone();
+        let deadline = limits.deadline.map(Instant::into_std);
+        let context = ActivityContext::new(
+            task,
+            self.queue.clone(),
+            deadline,
+            stop.token.clone(),
+            Arc::clone(heartbeats),
+        );
+        let code = registered.code.clone();
+        // A task of its own: code that blocks its thread does not keep its timeouts from being seen.
+        let mut running = tokio::spawn(async move { code.begin(context, input).await }.instrument(span));
+        let mut next_writing = Instant::now();
+        loop {
+            let alarm = limits.next_alarm(heartbeats.last());
+            let ended = tokio::select! {
+                biased;
+                joined = &mut running => return (returned(joined), None),
+                () = self.give_up.cancelled() => Ended::WorkerEnded,
+                () = writing_is_due(heartbeats, next_writing) => {
+                    if let Some(details) = heartbeats.take_unwritten() {
+                        self.write_heartbeat(heartbeat_subject.clone(), &details);
+                    }
+                    next_writing = Instant::now() + limits.writing_interval;
+                    continue;
+                }
+                () = sleep_until(alarm) => match limits.exceeded(heartbeats.last()) {
+                    Some(failure) => Ended::TimedOut(failure),
+                    None => continue,
+                },
+            };
+            stop.token.cancel();
+            running.abort();
+            return (ended, Some(running));
+        }
+    }
+
+    /// Sends the details without waiting: timeouts must be seen while NATS is slow.
+    fn write_heartbeat(&self, subject: String, details: &Payload) {
+        self.metrics.heartbeats_written.inc();
+        let publisher = self.connection.publisher().clone();
+        let body = Bytes::copy_from_slice(details.json().as_bytes());
+        tokio::spawn(async move {
+            let written = match publisher.publish(subject, None, body).await {
+                Ok(pending) => pending.await.map(|_| ()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = written {
+                tracing::warn!(%error, "heartbeat details could not be written down; the next ones will be");
+            }
+        });
+    }
+
+    /// The details that the attempt wrote down before it was lost.
+    async fn written_heartbeat(&self, task: &ActivityTask) -> Option<Payload> {
+        let key = subject::heartbeat_key(&task.run_id, task.step);
+        let read = async {
+            let open = || self.connection.bucket(Bucket::Heartbeats);
+            let store = self.heartbeats.get_or_try_init(open).await?;
+            store.get(key).await.map_err(|error| JetStreamError::Other(error.to_string()))
+        };
+        match read.await {
+            Ok(bytes) => Payload::from_json(String::from_utf8(bytes?.to_vec()).ok()?).ok(),
+            Err(error) => {
+                tracing::warn!(%error, "the heartbeat details of a lost attempt cannot be read");
+                None
+            }
+        }
+    }
+
+    /// Says something to the server about a task. If it is not heard, the task is given out again and
+    /// recognised.
+    pub(crate) async fn answer(&self, ack: &Subject, word: Bytes) {
+        if let Err(error) = self.connection.client().publish(ack.clone(), word).await {
+            tracing::debug!(%error, "a task could not be acknowledged");
+        }
+    }
+}
+
+/// How long an attempt may go on.
+struct Limits {
+    deadline: Option<Instant>,
+    start_to_close: Option<Duration>,
+    heartbeat: Option<Duration>,
+    writing_interval: Duration,
+}
+
+impl Limits {
+    fn of(task: &ActivityTask) -> Self {
+        let start_to_close = task.start_to_close_ms.map(Duration::from_millis);
+        let heartbeat = task.heartbeat_timeout_ms.map(Duration::from_millis);
+        Self {
+            deadline: start_to_close.and_then(|limit| Instant::now().checked_add(limit)),
+            start_to_close,
+            heartbeat,
+            writing_interval: writing_interval(heartbeat),
+        }
+    }
+
+    fn heartbeat_deadline(&self, last: Instant) -> Option<Instant> {
+        self.heartbeat.and_then(|limit| last.checked_add(limit))
+    }
+
+    fn next_alarm(&self, last: Instant) -> Option<Instant> {
+        [self.deadline, self.heartbeat_deadline(last)].into_iter().flatten().min()
+    }
+
+    fn exceeded(&self, last: Instant) -> Option<Failure> {
+        let now = Instant::now();
+        if let (Some(deadline), Some(limit)) = (self.deadline, self.start_to_close)
+            && now >= deadline
+        {
+            let message = format!("the attempt took longer than its start_to_close of {limit:?}");
+            return Some(Failure::new(FailureKind::StartToClose, message));
+        }
+        if let (Some(deadline), Some(limit)) = (self.heartbeat_deadline(last), self.heartbeat)
+            && now >= deadline
+        {
+            let message = format!("the attempt sent no heartbeat for longer than {limit:?}");
+            return Some(Failure::new(FailureKind::Heartbeat, message));
+        }
+        None
+    }
+}
+
+async fn writing_is_due(heartbeats: &Heartbeats, earliest: Instant) {
+    heartbeats.unwritten().await;
+    tokio::time::sleep_until(earliest).await;
+}
+
+async fn sleep_until(alarm: Option<Instant>) {
+    match alarm {
+        Some(alarm) => tokio::time::sleep_until(alarm).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn returned(joined: Result<Result<Payload, ActivityError>, JoinError>) -> Ended {
+    match joined {
+        Ok(result) => Ended::Returned(result),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => Ended::Panicked(panic_text(&*panic)),
+            // Only a runtime that ends cancels tasks that nobody aborts.
+            Err(_) => Ended::WorkerEnded,
+        },
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "a value that is not text".to_owned())
+}
+
+fn outcome(ended: Ended, registered: &Registered, stop: &Stop, heartbeats: &Heartbeats) -> Outcome {
+    let metrics: &ActivityMetrics = &registered.metrics;
+    let failure = match ended {
+        Ended::Returned(Ok(result)) => match too_large(registered.code.name(), &result) {
+            None => {
+                metrics.completed.inc();
+                return Outcome::Completed { result };
+            }
+            Some(failure) => {
+                metrics.failed.inc();
+                failure
+            }
+        },
+        // The activity stopped because the worker ends; its run did not ask for that.
+        Ended::Returned(Err(error))
+            if error.is_cancelled() && stop.token.is_cancelled() && !stop.asked_by_run() =>
+        {
+            metrics.failed.inc();
+            worker_ended()
+        }
+        Ended::Returned(Err(error)) if error.is_cancelled() => {
+            metrics.cancelled.inc();
+            return Outcome::Cancelled {};
+        }
+        Ended::Returned(Err(error)) => {
+            metrics.failed.inc();
+            error.into_failure()
+        }
+        Ended::Panicked(text) => {
+            metrics.panicked.inc();
+            Failure::new(
+                FailureKind::Panic,
+                format!("activity `{}` panicked: {text}", registered.code.name()),
+            )
+            .bounded()
+        }
+        Ended::TimedOut(failure) => {
+            metrics.timed_out.inc();
+            failure
+        }
+        Ended::WorkerEnded => {
+            metrics.failed.inc();
+            worker_ended()
+        }
+    };
+    Outcome::Failed { failure, heartbeat: heartbeats.latest() }
+}
+
+/// Another worker is to go on at once.
+fn worker_ended() -> Failure {
+    let message = "the worker was shut down while the attempt ran, and did not wait for its end any longer";
+    let failure = Failure::typed(FailureKind::Application, "WorkerShutdown", message);
+    Failure { next_retry_delay_ms: Some(0), ..failure }
+}

@@ -1,0 +1,313 @@
+//! Fetches activity tasks: asks the queue's consumer for as many as there are free slots, and for no more.
+//!
+//! Requests are raw, with one inbox of our own, because a request that waits at the server is what makes
+//! a task start without a round trip.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Message, StatusCode, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use stepwell_connection::provision::{ProvisionError, ensure_queue};
+use stepwell_shared::encoding::decode;
+use stepwell_shared::subject::Stream;
+use stepwell_shared::task::ActivityTask;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::activity_runner::{ActivitySide, Delivery};
+use crate::pull_requests::{EXPIRES, IDLE_HEARTBEAT, PullRequests};
+
+/// How often requests are looked over for what went wrong without a word.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Pause after the server refused a request.
+const REFUSED_PAUSE: Duration = Duration::from_millis(250);
+
+/// First and longest wait between two tries to find or make the queue's consumer.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// Longest wait for the server to confirm that nothing more comes.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Hands a task back that was not begun.
+const HAND_BACK: Bytes = Bytes::from_static(b"-NAK");
+
+/// Fetches tasks.
+pub(crate) struct ActivityTasks {
+    side: Arc<ActivitySide>,
+    tracker: TaskTracker,
+    inbox: String,
+    messages: Subscriber,
+    next_message_subject: String,
+    requests: PullRequests,
+    connects: u64,
+}
+
+/// What a message means for the requests.
+#[derive(Debug, PartialEq, Eq)]
+enum Word {
+    Task { count: u64 },
+    Alive,
+    Ended { undelivered: Option<usize> },
+    Refused,
+    ConsumerGone,
+    Unknown,
+}
+
+impl ActivityTasks {
+    /// Subscribes to an inbox; nothing is asked for yet.
+    pub(crate) async fn new(
+        side: Arc<ActivitySide>,
+        tracker: TaskTracker,
+    ) -> Result<Self, async_nats::SubscribeError> {
+        let client = side.connection.client();
+        let inbox = client.new_inbox();
+        let messages = client.subscribe(format!("{inbox}.*")).await?;
+        let stream = Stream::Tasks.name(side.connection.namespace());
+        let next_message_subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", side.queue);
+        let requests = PullRequests::new(Instant::now());
+        let connects = connects(&side);
+        Ok(Self { side, tracker, inbox, messages, next_message_subject, requests, connects })
+    }
+
+    /// Fetches and starts tasks until `stop`. Then hands back what arrived too late.
+    pub(crate) async fn run(mut self, stop: CancellationToken, ready: Arc<AtomicBool>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut consumer_known = false;
+        loop {
+            if !consumer_known {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = find_consumer(&self.side) => {}
+                }
+                consumer_known = true;
+                ready.store(true, Ordering::Relaxed);
+                self.requests.forget();
+            }
+            self.ask().await;
+            let side = Arc::clone(&self.side);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                message = self.messages.next() => match message {
+                    Some(message) => consumer_known = self.take(message),
+                    None => return, // The connection was closed for good.
+                },
+                () = side.slots.freed() => {}
+                _ = ticks.tick() => consumer_known = self.look_over(),
+            }
+        }
+        self.leave().await;
+    }
+
+    /// Asks for tasks if there are slots that nothing was asked for.
+    async fn ask(&mut self) {
+        let now = Instant::now();
+        let Some(batch) = self.requests.wanted(self.side.slots.free(), now) else { return };
+        let number = self.requests.sent(batch, now);
+        let body = format!(
+            r#"{{"batch":{batch},"expires":{},"idle_heartbeat":{}}}"#,
+            EXPIRES.as_nanos(),
+            IDLE_HEARTBEAT.as_nanos()
+        );
+        let reply = format!("{}.{number}", self.inbox);
+        let client = self.side.connection.client();
+        if let Err(error) =
+            client.publish_with_reply(self.next_message_subject.clone(), reply, body.into()).await
+        {
+            tracing::debug!(%error, "a request for tasks could not be sent");
+            self.requests.ended(number, None, now);
+            self.requests.pause(now + REFUSED_PAUSE);
+        }
+    }
+
+    /// Takes a task or a word about a request. False when the consumer has to be looked for.
+    fn take(&mut self, message: Message) -> bool {
+        let now = Instant::now();
+        let number = || message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
+        match meaning(&message) {
+            Word::Task { count } => {
+                self.requests.delivered(now);
+                self.start(message, count);
+            }
+            Word::Alive => self.requests.heard(now),
+            Word::Ended { undelivered: Some(undelivered) } => {
+                if let Some(number) = number() {
+                    self.requests.ended(number, Some(undelivered), now);
+                }
+            }
+            // How much of it was delivered is not known: the others are over as well, or soon.
+            Word::Ended { undelivered: None } => {
+                self.requests.forget();
+                self.requests.pause(now + REFUSED_PAUSE);
+            }
+            Word::Refused => {
+                tracing::warn!(
+                    queue = %self.side.queue,
+                    reason = message.description.as_deref().unwrap_or_default(),
+                    "the server refused a request for tasks"
+                );
+                if let Some(number) = number() {
+                    self.requests.ended(number, None, now);
+                }
+                self.requests.pause(now + REFUSED_PAUSE);
+            }
+            Word::ConsumerGone => return false,
+            Word::Unknown => {
+                tracing::warn!(subject = %message.subject, "a message in the inbox for tasks makes no sense");
+            }
+        }
+        true
+    }
+
+    fn start(&self, message: Message, count: u64) {
+        let Some(ack) = message.reply else { return };
+        let slot = self.side.slots.try_take();
+        let delivery = Delivery { body: message.payload, ack, count, slot };
+        let side = Arc::clone(&self.side);
+        self.tracker.spawn(async move { side.handle(delivery).await });
+    }
+
+    /// False when the consumer has to be looked for.
+    fn look_over(&mut self) -> bool {
+        let connects = connects(&self.side);
+        if connects != self.connects {
+            // The server forgets requests when the connection is lost.
+            self.connects = connects;
+            self.requests.forget();
+        }
+        if self.requests.tick(Instant::now()) {
+            tracing::warn!(queue = %self.side.queue, "no word about requests for tasks; asking anew");
+            return false;
+        }
+        true
+    }
+
+    /// Stops the flow, and hands back what was on its way. A task that must not be attempted twice is run
+    /// instead: handing it back would end it.
+    async fn leave(mut self) {
+        if let Err(error) = self.messages.drain().await {
+            tracing::debug!(%error, "the connection ended before tasks could be handed back");
+            return;
+        }
+        let end = Instant::now() + LEAVE_TIMEOUT;
+        while let Ok(Some(message)) = tokio::time::timeout_at(end, self.messages.next()).await {
+            let Word::Task { count } = meaning(&message) else { continue };
+            let once = decode::<ActivityTask>(&message.payload)
+                .is_ok_and(|task| task.maximum_attempts.is_some_and(|most| task.attempt >= most));
+            if once && count == 1 {
+                self.start(message, count);
+            } else if let Some(ack) = &message.reply {
+                self.side.metrics.handed_back.inc();
+                self.side.answer(ack, HAND_BACK).await;
+            }
+        }
+    }
+}
+
+/// Finds or makes the queue's consumer; waits for the namespace if there is none yet.
+async fn find_consumer(side: &ActivitySide) {
+    let mut wait = FIRST_RETRY;
+    loop {
+        let error = match ensure_queue(&side.connection, &side.queue).await {
+            Ok(_) => return,
+            Err(error) => error,
+        };
+        if let ProvisionError::NotProvisioned { .. } = error {
+            tracing::warn!(%error, retry_in = ?wait, "waiting for the namespace");
+        } else {
+            tracing::warn!(%error, queue = %side.queue, retry_in = ?wait, "the queue's consumer is not there");
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_RETRY);
+    }
+}
+
+fn connects(side: &ActivitySide) -> u64 {
+    side.connection.client().statistics().connects.load(Ordering::Relaxed)
+}
+
+fn meaning(message: &Message) -> Word {
+    let Some(status) = message.status else {
+        let count = message.reply.as_ref().and_then(|reply| delivery_count(reply));
+        return count.map_or(Word::Unknown, |count| Word::Task { count });
+    };
+    let undelivered = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get("Nats-Pending-Messages"))
+        .and_then(|count| count.as_str().parse().ok());
+    let description = message.description.as_deref().unwrap_or_default();
+    match status {
+        StatusCode::IDLE_HEARTBEAT => Word::Alive,
+        StatusCode::NO_RESPONDERS => Word::ConsumerGone,
+        StatusCode::REQUEST_TERMINATED if description.eq_ignore_ascii_case("Consumer Deleted") => {
+            Word::ConsumerGone
+        }
+        StatusCode::REQUEST_TERMINATED if description.starts_with("Exceeded") => Word::Refused,
+        StatusCode::TIMEOUT | StatusCode::NOT_FOUND | StatusCode::REQUEST_TERMINATED => {
+            Word::Ended { undelivered }
+        }
+        _ => Word::Refused,
+    }
+}
+
+/// How many times a message was delivered, from the subject on which it is acknowledged:
+/// `$JS.ACK.<stream>.<consumer>.<count>.…`, with domain and account before the stream in newer servers.
+fn delivery_count(ack: &str) -> Option<u64> {
+    let mut tokens = ack.strip_prefix("$JS.ACK.")?.split('.');
+    let place = if tokens.clone().count() >= 9 { 4 } else { 2 };
+    tokens.nth(place)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+
+    use super::*;
+
+    fn status(code: u16, description: &str, headers: &[(&str, &str)]) -> Word {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, *value);
+        }
+        meaning(&Message {
+            subject: "_INBOX.x.7".into(),
+            reply: None,
+            payload: Bytes::new(),
+            headers: Some(map),
+            status: Some(StatusCode::from_u16(code).unwrap()),
+            description: Some(description.into()),
+            length: 0,
+        })
+    }
+
+    #[test]
+    fn counts_deliveries_in_both_forms() {
+        let old = "$JS.ACK.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0";
+        let new = "$JS.ACK._.h4sh.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0.x";
+        assert_eq!(delivery_count(old), Some(3));
+        assert_eq!(delivery_count(new), Some(3));
+        for nonsense in ["", "$JS.ACK.", "$JS.ACK.a.b", "$JS.ACK.a.b.c.d", "_INBOX.1"] {
+            assert_eq!(delivery_count(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn understands_what_the_server_says() {
+        let pending = [("Nats-Pending-Messages", "3")];
+        assert_eq!(status(408, "Request Timeout", &pending), Word::Ended { undelivered: Some(3) });
+        assert_eq!(status(409, "Leadership Change", &[]), Word::Ended { undelivered: None });
+        assert_eq!(status(409, "Server Shutdown", &[]), Word::Ended { undelivered: None });
+        assert_eq!(status(409, "Exceeded MaxWaiting", &[]), Word::Refused);
+        assert_eq!(status(409, "Consumer Deleted", &[]), Word::ConsumerGone);
+        assert_eq!(status(503, "", &[]), Word::ConsumerGone);
+        assert_eq!(status(100, "Idle Heartbeat", &[]), Word::Alive);
+    }
+}

@@ -1,0 +1,53 @@
+//! What a worker hears and says about attempts that run: it says that they are alive, and hears that they
+//! are to stop. One ticker and one subscription for all of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use stepwell_connection::provision::ACK_WAIT;
+use stepwell_shared::encoding::decode;
+use stepwell_shared::subject;
+use stepwell_shared::task::CancelActivity;
+use tokio::time::MissedTickBehavior;
+
+use crate::activity_runner::ActivitySide;
+
+/// How often the server is told: two may be lost before a task is given to another worker.
+const INTERVAL: Duration = Duration::from_millis(ACK_WAIT.as_millis() as u64 / 3);
+
+/// Attempts younger than this are not spoken of; with the interval that is half the time the server waits.
+const MIN_AGE: Duration = Duration::from_millis(ACK_WAIT.as_millis() as u64 / 6);
+
+/// The attempt goes on.
+const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+
+/// Says that attempts are alive, until it is dropped.
+pub(crate) async fn keep_alive(side: Arc<ActivitySide>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for ack in side.running.alive(MIN_AGE) {
+            side.answer(&ack, IN_PROGRESS.clone()).await;
+        }
+    }
+}
+
+/// Listens for cancellations.
+pub(crate) async fn subscribe(side: &ActivitySide) -> Result<Subscriber, async_nats::SubscribeError> {
+    let subject = subject::cancel_activity(side.connection.namespace(), &side.queue);
+    side.connection.client().subscribe(subject).await
+}
+
+/// Passes cancellations on, until it is dropped.
+pub(crate) async fn pass_on_cancellations(side: Arc<ActivitySide>, mut messages: Subscriber) {
+    while let Some(message) = messages.next().await {
+        match decode::<CancelActivity>(&message.payload) {
+            Ok(CancelActivity { run_id, step, .. }) => side.running.cancel(run_id, step),
+            Err(error) => tracing::warn!(%error, "a cancellation cannot be read"),
+        }
+    }
+}
