@@ -93,7 +93,6 @@ pub(crate) struct Cluster {
     // Dropped in this order: the server last.
     pub(crate) processes: Processes,
     pub(crate) connection: Connection,
-    pub(crate) options: ConnectionOptions,
     _server: NatsServer,
 }
 
@@ -112,7 +111,7 @@ impl Cluster {
         for (name, binary, arguments) in workers(arguments, folder) {
             processes.start(name, binary, arguments)?;
         }
-        Ok(Self { processes, connection, options, _server: server })
+        Ok(Self { processes, connection, _server: server })
     }
 }
 

@@ -14,7 +14,6 @@ mod verdict;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
 
 /// What the demonstration needs to know; `cargo xtask demo` fills it in.

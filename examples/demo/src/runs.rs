@@ -1,10 +1,10 @@
 //! What is run: every document and a batch of orders, with what must come out of each.
 
-use document_pipeline::library;
-use document_pipeline::workflow::{APPROVE, STAGE, Stage, Submission, document_pipeline};
-use order_saga::batch::{self, Expected};
-use order_saga::order::Order;
-use order_saga::saga::order_saga;
+use ::document_pipeline::library;
+use ::document_pipeline::workflow::{APPROVE, STAGE, Stage, Submission, document_pipeline};
+use ::order_saga::batch::{self, Expected};
+use ::order_saga::order::Order;
+use ::order_saga::saga::order_saga;
 use std::path::Path;
 use std::time::Duration;
 

@@ -55,7 +55,7 @@ async fn act(arguments: &Arguments, folder: &Folder) -> Result<bool> {
     let mut progress = Progress::new(folder.ledger());
     progress.say("starting nats-server, the orchestrator and the workers of three queues");
     let cluster = Cluster::start(arguments, folder).await?;
-    let client = Client::with(cluster.options.clone()).await?;
+    let client = Client::on(cluster.connection.clone()).await?;
     let mut scenario = Scenario {
         cluster,
         progress,

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use document_pipeline::chunk::{CHUNK_CHARS, split};
-use document_pipeline::documents::Documents;
-use document_pipeline::extract::extract;
-use document_pipeline::model::http::HttpModel;
-use document_pipeline::model::offline::Extractive;
-use document_pipeline::model::{HttpOptions, LanguageModel};
-use document_pipeline::models::Models;
-use document_pipeline::vocabulary::Vocabulary;
-use document_pipeline::workflow::document_pipeline;
-use document_pipeline::{library, results};
+use ::document_pipeline::chunk::{CHUNK_CHARS, split};
+use ::document_pipeline::documents::Documents;
+use ::document_pipeline::extract::extract;
+use ::document_pipeline::model::http::HttpModel;
+use ::document_pipeline::model::offline::Extractive;
+use ::document_pipeline::model::{HttpOptions, LanguageModel};
+use ::document_pipeline::models::Models;
+use ::document_pipeline::vocabulary::Vocabulary;
+use ::document_pipeline::workflow::document_pipeline;
+use ::document_pipeline::{library, results};
 use example_ledger::Ledger;
 use stepwell::{Client, ConnectionOptions, Worker};
 
@@ -98,7 +98,7 @@ async fn main() -> Result<()> {
 
 async fn serve(arguments: WorkerArguments) -> Result<()> {
     let ledger = Ledger::open(arguments.ledger.as_deref())?;
-    let client = Client::with(arguments.connection).await?;
+    let client = Client::with_patience(&arguments.connection).await?;
     let worker = match arguments.queue {
         Queue::Documents => Worker::new(client, "documents").workflow(document_pipeline).activities(Documents {
             library: arguments.documents,

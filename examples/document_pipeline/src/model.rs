@@ -104,20 +104,21 @@ pub enum ModelError {
     Unusable(String),
 }
 
-impl From<ModelError> for ActivityError {
-    /// Says for each reason whether and when to try again.
-    fn from(error: ModelError) -> Self {
-        let message = error.to_string();
-        match error {
-            ModelError::RateLimited { retry_after } => {
-                let error = Self::new("RateLimited", message);
-                retry_after.into_iter().fold(error, Self::retry_after)
+impl ModelError {
+    /// The failure of an activity: says for each reason whether and when to try again.
+    #[must_use]
+    pub fn into_activity_error(self) -> ActivityError {
+        let message = self.to_string();
+        match self {
+            Self::RateLimited { retry_after } => {
+                let error = ActivityError::new("RateLimited", message);
+                retry_after.into_iter().fold(error, ActivityError::retry_after)
             }
-            ModelError::Server { .. } => Self::new("ModelServerError", message),
-            ModelError::Refused { .. } => Self::new("ModelRefused", message).non_retryable(),
-            ModelError::Unreachable(_) => Self::new("ModelUnreachable", message),
-            ModelError::TimedOut(_) => Self::new("ModelTimeout", message),
-            ModelError::Unusable(_) => Self::new("ModelAnswerUnusable", message),
+            Self::Server { .. } => ActivityError::new("ModelServerError", message),
+            Self::Refused { .. } => ActivityError::new("ModelRefused", message).non_retryable(),
+            Self::Unreachable(_) => ActivityError::new("ModelUnreachable", message),
+            Self::TimedOut(_) => ActivityError::new("ModelTimeout", message),
+            Self::Unusable(_) => ActivityError::new("ModelAnswerUnusable", message),
         }
     }
 }

@@ -7,7 +7,7 @@ use example_ledger::Ledger;
 use serde::{Deserialize, Serialize};
 use stepwell::prelude::*;
 
-use crate::model::{Fact, LanguageModel, Material};
+use crate::model::{Fact, LanguageModel, Material, ModelError};
 
 /// What the model activities share.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl Models {
     pub async fn extract_facts(&self, ctx: ActivityContext, section: String) -> Result<Vec<Fact>, ActivityError> {
         let asking = async {
             tokio::time::sleep(self.latency).await;
-            Ok(self.model.extract_facts(&section).await?)
+            self.model.extract_facts(&section).await.map_err(ModelError::into_activity_error)
         };
         self.ledger.around(&ctx, asking).await
     }
@@ -46,7 +46,7 @@ impl Models {
     pub async fn write_summary(&self, ctx: ActivityContext, material: Material) -> Result<Summary, ActivityError> {
         let asking = async {
             tokio::time::sleep(self.latency).await;
-            let text = self.model.summarize(&material).await?;
+            let text = self.model.summarize(&material).await.map_err(ModelError::into_activity_error)?;
             Ok(Summary { text, model: self.model.name().to_owned() })
         };
         self.ledger.around(&ctx, asking).await

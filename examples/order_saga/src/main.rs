@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use example_ledger::Ledger;
-use order_saga::batch;
-use order_saga::books::{Books, balances};
-use order_saga::saga::order_saga;
-use order_saga::shop::Shop;
+use ::order_saga::batch;
+use ::order_saga::books::{Books, balances};
+use ::order_saga::saga::order_saga;
+use ::order_saga::shop::Shop;
 use stepwell::{Client, ConnectionOptions, Worker};
 
 #[derive(Parser)]
@@ -82,7 +82,7 @@ async fn serve(arguments: WorkerArguments) -> Result<()> {
         latency: Duration::from_millis(arguments.latency),
         ledger: Ledger::open(arguments.ledger.as_deref())?,
     };
-    let client = Client::with(arguments.connection).await?;
+    let client = Client::with_patience(&arguments.connection).await?;
     let worker = Worker::new(client, "orders").workflow(order_saga).activities(shop);
     let worker = worker.max_concurrent_activities(arguments.slots);
     let worker = arguments.metrics.into_iter().fold(worker, |worker, address| worker.metrics(address));
