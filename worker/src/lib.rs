@@ -163,3 +163,13 @@ pub use tokio_util::sync::CancellationToken;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+
+/// The examples of the documents, compiled with the tests.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../docs/guide.md")]
+    struct Guide;
+}

@@ -1,122 +1,91 @@
-//! `#[activity]` on functions, and `#[activities]` on `impl` blocks.
+//! `#[activity]` on a free function, and what all three macros have in common.
+//!
+//! A function `f` becomes a type `f` and a function `f()` that makes a value of it. The function is there
+//! because a unit struct could not be shadowed: `let charge = ctx.run(charge, order).await?` would not
+//! compile.
 
-use proc_macro2::TokenStream;
-use quote::quote;
-use syn::{Attribute, Error, ImplItem, ItemFn, ItemImpl, LitStr, Meta, Result, Visibility};
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+use syn::{Attribute, ItemFn, Result, Visibility};
 
 use crate::options::ActivityOptions;
-use crate::signature::{Parts, parts};
+use crate::signature::{Function, Kind, conditions, inherited, is};
 
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
+pub(crate) const KIND: Kind = Kind {
+    what: "an activity",
+    context: "ActivityContext",
+    error: "ActivityError",
+    method: "to make an activity of a method, put `#[activities]` on its `impl` block",
+};
+
+pub(crate) fn expand(options: TokenStream, tokens: TokenStream) -> Result<TokenStream> {
     let options = ActivityOptions::parse(options)?;
-    let function: ItemFn = syn::parse2(item)?;
-    let found = parts(&function.sig, "ActivityContext", false)?;
-    let ItemFn { attrs, vis, sig, block, .. } = &function;
-    let (ident, parameters) = (&sig.ident, &sig.inputs);
-    let definition = definition(attrs, vis, ident, &options, &found);
-    let Parts { output, pattern, arguments, .. } = &found;
+    let function: ItemFn = syn::parse2(tokens)?;
+    let checked = Function::free(&function.sig, KIND)?;
+    let ident = &checked.ident;
+    let name = options.name.as_ref().unwrap_or(&checked.name);
+    let item = item(ident, &function.vis, &function.attrs);
+    let call = as_call(&function);
+    let conditions = conditions(&function.attrs);
+    let (input, value) = (checked.input_type(), checked.value_type());
+    let (pattern, arguments) = checked.take_apart();
     Ok(quote! {
-        #definition
-
+        #item
+        #(#conditions)*
         impl #ident {
-            /// The activity's code itself.
-            #[allow(clippy::unused_async)]
-            #vis async fn call(#parameters) -> #output #block
+            #call
         }
-
-        impl ::stepwell::ActivityFn for #ident {
-            async fn run(
-                context: ::stepwell::ActivityContext,
-                #pattern: Self::Input,
-            ) -> ::core::result::Result<Self::Output, ::stepwell::ActivityError> {
-                ::core::result::Result::map_err(
-                    Self::call(context, #(#arguments),*).await,
-                    ::core::convert::Into::into,
-                )
-            }
-        }
-    })
-}
-
-pub(crate) fn expand_impl(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    if !options.is_empty() {
-        return Err(Error::new_spanned(options, "`#[activities]` takes no options; they go on the methods"));
-    }
-    let mut block: ItemImpl = syn::parse2(item)?;
-    let mut definitions = Vec::new();
-    let mut registrations = Vec::new();
-    for item in &mut block.items {
-        let ImplItem::Fn(method) = item else { continue };
-        let Some(at) = method.attrs.iter().position(|attribute| attribute.path().is_ident("activity")) else {
-            continue;
-        };
-        let attribute = method.attrs.remove(at);
-        let options = ActivityOptions::parse(option_tokens(&attribute)?)?;
-        let found = parts(&method.sig, "ActivityContext", true)?;
-        let ident = &method.sig.ident;
-        let docs: Vec<_> =
-            method.attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).cloned().collect();
-        definitions.push(definition(&docs, &method.vis, ident, &options, &found));
-        let Parts { pattern, arguments, .. } = &found;
-        registrations.push(quote! {
-            ::stepwell::ActivityCode::of_method::<#ident, Self, _, _>(
-                &self,
-                |this, context, #pattern: <#ident as ::stepwell::Activity>::Input| async move {
-                    ::stepwell::__private::convert_error(this.#ident(context, #(#arguments),*).await)
-                },
-            )
-        });
-    }
-    if definitions.is_empty() {
-        return Err(Error::new_spanned(&block.self_ty, "no method of this block bears `#[activity(…)]`"));
-    }
-    let (generics, bounds) = (&block.generics, &block.generics.where_clause);
-    let this = &block.self_ty;
-    Ok(quote! {
-        #block
-
-        #(#definitions)*
-
-        impl #generics ::stepwell::ActivitySet for #this #bounds {
-            fn activities(self: ::std::sync::Arc<Self>) -> ::std::vec::Vec<::stepwell::ActivityCode> {
-                ::std::vec![#(#registrations),*]
-            }
-        }
-    })
-}
-
-fn definition(
-    attrs: &[Attribute],
-    vis: &Visibility,
-    ident: &syn::Ident,
-    options: &ActivityOptions,
-    parts: &Parts,
-) -> TokenStream {
-    let name = options.name.clone().unwrap_or_else(|| LitStr::new(&ident.to_string(), ident.span()));
-    let defaults = options.defaults();
-    let Parts { input, output, .. } = parts;
-    quote! {
-        #(#attrs)*
-        #[allow(non_camel_case_types)]
-        #[derive(Clone, Copy, Debug)]
-        #vis struct #ident;
-
+        #(#conditions)*
         impl ::stepwell::Activity for #ident {
             type Input = #input;
-            type Output = <#output as ::stepwell::__private::Returned>::Value;
+            type Output = #value;
             const NAME: &'static str = #name;
 
             fn options() -> ::stepwell::ActivityDefaults {
-                #defaults
+                #options
             }
+        }
+        #(#conditions)*
+        impl ::stepwell::ActivityFn for #ident {
+            async fn run(
+                __context: ::stepwell::ActivityContext,
+                #pattern: #input,
+            ) -> ::core::result::Result<#value, ::stepwell::ActivityError> {
+                ::stepwell::__private::convert_error(#ident::call(__context, #(#arguments),*).await)
+            }
+        }
+    })
+}
+
+/// The type of the function's name, and the function that makes a value of it.
+pub(crate) fn item(ident: &Ident, visibility: &Visibility, attributes: &[Attribute]) -> TokenStream {
+    let (inherited, conditions) = (inherited(attributes), conditions(attributes));
+    quote! {
+        #(#inherited)*
+        #[allow(non_camel_case_types, dead_code)]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
+        #visibility struct #ident {}
+
+        #(#conditions)*
+        #[doc(hidden)]
+        #[allow(dead_code)]
+        #[must_use]
+        #visibility fn #ident() -> #ident {
+            #ident {}
         }
     }
 }
 
-fn option_tokens(attribute: &Attribute) -> Result<TokenStream> {
-    match &attribute.meta {
-        Meta::Path(_) => Ok(TokenStream::new()),
-        Meta::List(list) => Ok(list.tokens.clone()),
-        Meta::NameValue(_) => Err(Error::new_spanned(attribute, "expected `#[activity(…)]`")),
+/// The user's function under the name `call`.
+pub(crate) fn as_call(function: &ItemFn) -> TokenStream {
+    let ItemFn { attrs, vis, sig, block, .. } = function;
+    let attributes = attrs.iter().filter(|attribute| !is(attribute, "doc") && !is(attribute, "cfg"));
+    let mut signature = sig.clone();
+    signature.ident = format_ident!("call", span = sig.ident.span());
+    let doc = format!("Calls the function [`{}`] itself, without a worker.", sig.ident);
+    quote! {
+        #[doc = #doc]
+        #(#attributes)*
+        #vis #signature #block
     }
 }

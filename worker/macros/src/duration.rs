@@ -1,53 +1,69 @@
-//! Durations in attributes, read when the program is compiled.
+//! Durations as people write them in attributes: `500ms`, `30s`, `1h30m`.
 
-use syn::LitStr;
+/// The longest duration that a message carries, as `stepwell_shared::limits::MAX_DURATION_MS`.
+const MAX_MS: u64 = 100 * 366 * 24 * 60 * 60 * 1_000;
 
-/// Milliseconds of a text such as `30s`, `1m 30s` or `250ms`.
-pub(crate) fn milliseconds(literal: &LitStr) -> syn::Result<u64> {
-    let text = literal.value();
-    parse(&text).ok_or_else(|| {
-        let message =
-            format!("cannot read {text:?} as a duration; write for example 250ms, 30s, 5m, 12h or 7d");
-        syn::Error::new(literal.span(), message)
-    })
-}
+/// What is expected, for messages.
+pub(crate) const EXPECTED: &str =
+    "expected a duration such as \"500ms\", \"30s\", \"5m\", \"1h30m\" or \"7d\"";
 
-fn parse(text: &str) -> Option<u64> {
-    let mut total: u64 = 0;
+/// Milliseconds, or what is wrong with the text.
+pub(crate) fn parse_ms(text: &str) -> Result<u64, String> {
+    let wrong = || format!("cannot read the duration {text:?}; {EXPECTED}");
     let mut rest = text.trim();
+    let mut total: u64 = 0;
     if rest.is_empty() {
-        return None;
+        return Err(wrong());
     }
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let after = rest[digits..].trim_start();
-        let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
-        let unit = match &after[..end] {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.len() - tail.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let (unit, tail) = tail.split_at(letters);
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let unit = match unit {
             "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
+            "s" | "sec" | "secs" => 1_000,
+            "m" | "min" | "mins" => 60_000,
+            "h" | "hour" | "hours" => 3_600_000,
+            "d" | "day" | "days" => 86_400_000,
+            _ => return Err(wrong()),
         };
-        total = total.checked_add(number.checked_mul(unit)?)?;
-        rest = after[end..].trim_start();
+        total = number.checked_mul(unit).and_then(|ms| total.checked_add(ms)).unwrap_or(u64::MAX);
+        rest = tail.trim_start();
     }
-    (total > 0).then_some(total)
+    match total {
+        0 => Err(format!("the duration {text:?} is zero; it must be at least 1ms")),
+        ms if ms > MAX_MS => Err(format!("the duration {text:?} is longer than 100 years")),
+        ms => Ok(ms),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::*;
 
     #[test]
-    fn durations_are_read() {
-        for (text, wanted) in [("30s", 30_000), ("1m 30s", 90_000), ("250ms", 250), ("7d", 604_800_000)] {
-            assert_eq!(parse(text), Some(wanted), "{text}");
+    fn reads_what_people_write() {
+        let cases = [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("5min", 300_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("7d", 604_800_000),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(parse_ms(text), Ok(ms), "{text}");
         }
-        for bad in ["", "30", "s", "3x", "0s", "-1s", "99999999999999999999s"] {
-            assert_eq!(parse(bad), None, "{bad}");
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        let wrong = ["", "30", "s", "-1s", "1.5s", "1w", "0s", "0h0m", "40000000d", "99999999999999999999s", "é"];
+        for text in wrong {
+            assert!(parse_ms(text).is_err(), "{text}");
         }
     }
 }

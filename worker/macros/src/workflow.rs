@@ -2,45 +2,49 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{ItemFn, LitStr, Result};
+use syn::{ItemFn, Result};
 
+use crate::activity::{as_call, item};
 use crate::options::WorkflowOptions;
-use crate::signature::{Parts, parts};
+use crate::signature::{Function, Kind, conditions};
 
-pub(crate) fn expand(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
+const KIND: Kind = Kind {
+    what: "a workflow",
+    context: "WorkflowContext",
+    error: "WorkflowError",
+    method: "a workflow is a free function: it has no `self`, because its state is its local variables",
+};
+
+pub(crate) fn expand(options: TokenStream, tokens: TokenStream) -> Result<TokenStream> {
     let options = WorkflowOptions::parse(options)?;
-    let function: ItemFn = syn::parse2(item)?;
-    let Parts { input, output, pattern, arguments } = parts(&function.sig, "WorkflowContext", false)?;
-    let ItemFn { attrs, vis, sig, block, .. } = &function;
-    let (ident, parameters) = (&sig.ident, &sig.inputs);
-    let name = options.name.unwrap_or_else(|| LitStr::new(&ident.to_string(), ident.span()));
-    let queue = options.queue.unwrap_or_else(|| LitStr::new("default", ident.span()));
+    let function: ItemFn = syn::parse2(tokens)?;
+    let checked = Function::free(&function.sig, KIND)?;
+    let Function { ident, name, .. } = &checked;
+    let name = options.name.as_ref().unwrap_or(name);
+    let queue = options.queue.as_deref().unwrap_or("default");
+    let item = item(ident, &function.vis, &function.attrs);
+    let call = as_call(&function);
+    let conditions = conditions(&function.attrs);
+    let (input, value) = (checked.input_type(), checked.value_type());
+    let (pattern, arguments) = checked.take_apart();
     Ok(quote! {
-        #(#attrs)*
-        #[allow(non_camel_case_types)]
-        #[derive(Clone, Copy, Debug)]
-        #vis struct #ident;
-
+        #item
+        #(#conditions)*
         impl #ident {
-            /// The workflow's code itself.
-            #[allow(clippy::unused_async)]
-            #vis async fn call(#parameters) -> #output #block
+            #call
         }
-
+        #(#conditions)*
         impl ::stepwell::WorkflowDefinition for #ident {
             type Input = #input;
-            type Output = <#output as ::stepwell::__private::Returned>::Value;
+            type Output = #value;
             const NAME: &'static str = #name;
             const QUEUE: &'static str = #queue;
 
             async fn run(
-                context: ::stepwell::WorkflowContext,
-                #pattern: Self::Input,
-            ) -> ::core::result::Result<Self::Output, ::stepwell::WorkflowError> {
-                ::core::result::Result::map_err(
-                    Self::call(context, #(#arguments),*).await,
-                    ::core::convert::Into::into,
-                )
+                __context: ::stepwell::WorkflowContext,
+                #pattern: #input,
+            ) -> ::core::result::Result<#value, ::stepwell::WorkflowError> {
+                ::stepwell::__private::convert_error(#ident::call(__context, #(#arguments),*).await)
             }
         }
     })
