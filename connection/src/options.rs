@@ -338,6 +338,8 @@ impl ConnectionOptions {
                 ConnectError::Refused { url, reason }
             }
             ConnectErrorKind::Tls => ConnectError::Tls { url, reason },
+            // A certificate that is not trusted comes as a failure of the connection.
+            ConnectErrorKind::Io if reason.contains("certificate") => ConnectError::Tls { url, reason },
             ConnectErrorKind::Dns
             | ConnectErrorKind::TimedOut
             | ConnectErrorKind::Io
