@@ -1,0 +1,9 @@
+//! The whole thing, end to end: for every test a real nats-server, and orchestrator and workers as real
+//! processes. Most flows run twice: with runs kept in the worker's memory, and with every run evicted after
+//! every step, so that each step replays the history.
+
+mod activities;
+mod cancelling;
+mod life;
+mod stage;
+mod timeouts;

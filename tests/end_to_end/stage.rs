@@ -1,0 +1,103 @@
+//! What every test begins with and ends with.
+
+use std::future::Future;
+
+use serde::de::DeserializeOwned;
+use stepwell::shared::failure::Failure;
+use stepwell::{ResultError, Status, WorkflowHandle};
+use stepwell_tests::cluster::{Cluster, WorkerSetup};
+use stepwell_tests::patience::in_time;
+use stepwell_tests::processes::Process;
+
+/// The program that plays orchestrator and worker.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_stepwell-test-process");
+
+/// Whether workers keep runs in memory between their tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// They do.
+    Warm,
+    /// Every task replays its run from the beginning.
+    Cold,
+}
+
+impl Cache {
+    /// A worker with such a cache.
+    pub(crate) fn worker(self) -> WorkerSetup {
+        WorkerSetup::default().cached(match self {
+            Self::Warm => 1_000,
+            Self::Cold => 0,
+        })
+    }
+}
+
+/// A server, an orchestrator and a worker of queue `default`.
+pub(crate) struct Stage {
+    pub(crate) cluster: Cluster,
+    pub(crate) orchestrator: Process,
+    pub(crate) worker: Process,
+}
+
+impl Stage {
+    pub(crate) async fn new(name: &str, cache: Cache) -> Self {
+        Self::with(name, &cache.worker()).await
+    }
+
+    pub(crate) async fn with(name: &str, worker: &WorkerSetup) -> Self {
+        let cluster = Cluster::start(name, PROGRAM).await;
+        let orchestrator = cluster.orchestrator().await;
+        let worker = cluster.worker(worker).await;
+        Self { cluster, orchestrator, worker }
+    }
+
+    /// Checks what was recorded and done, and ends everything in good order.
+    pub(crate) async fn finish(self) {
+        self.cluster.check().await;
+        self.worker.stop().await;
+        self.orchestrator.stop().await;
+    }
+}
+
+/// Waits for a result.
+pub(crate) async fn result<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> O {
+    match in_time(handle.id(), handle.result()).await {
+        Ok(result) => result,
+        Err(error) => panic!("{}: {error}", handle.id()),
+    }
+}
+
+/// Waits for the end of a run that does not complete: how it ended, and why.
+pub(crate) async fn failure<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> (Status, Failure) {
+    match in_time(handle.id(), handle.result()).await {
+        Err(ResultError::Failed { status, failure: Some(failure) }) => (status, failure),
+        Ok(_) => panic!("{} completed", handle.id()),
+        Err(error) => panic!("{}: {error}", handle.id()),
+    }
+}
+
+/// Runs several things at once and waits for all of them.
+pub(crate) async fn together<F: Future>(things: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    stepwell::join_all(things).await
+}
+
+/// Makes of each named function `async fn name(cache: Cache)` two tests: one with runs kept in memory, one
+/// with every run evicted after every step.
+macro_rules! warm_and_cold {
+    ($($name:ident),+ $(,)?) => {
+        mod warm {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::stage::Cache::Warm).await;
+            })+
+        }
+
+        mod cold {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::stage::Cache::Cold).await;
+            })+
+        }
+    };
+}
+
+pub(crate) use warm_and_cold;

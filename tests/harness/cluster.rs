@@ -1,0 +1,305 @@
+//! A server of its own for one test, with orchestrators and workers as processes of their own, and a client.
+//! When a test ends, what it left behind is checked as a whole.
+
+use std::path::{Path, PathBuf};
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use stepwell::{Client, WorkflowHandle};
+use stepwell_nats_server::NatsServer;
+use stepwell_shared::announce::Announcement;
+use stepwell_shared::api::{Description, ListRequest};
+use stepwell_shared::history::Record;
+use stepwell_shared::summary::RunSummary;
+
+use crate::checks::{check_history, check_ledger, check_replay};
+use crate::folder::Folder;
+use crate::gates::Gates;
+use crate::ledger::{Bank, Ledger};
+use crate::patience::{eventually, in_time};
+use crate::processes::Process;
+use crate::workflows;
+use crate::workflows::deploy::Version;
+
+/// A server and what belongs to it.
+pub struct Cluster {
+    /// A client that is connected.
+    pub client: Client,
+    /// The ledger of all activities.
+    pub ledger: Ledger,
+    /// The bank that they book in.
+    pub bank: Bank,
+    /// The gates that they wait at.
+    pub gates: Gates,
+    /// The server.
+    pub server: NatsServer,
+    program: PathBuf,
+    folder: Folder,
+}
+
+/// What kind of worker is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerSetup {
+    queue: Option<String>,
+    version: Version,
+    arguments: Vec<String>,
+}
+
+impl WorkerSetup {
+    /// A worker of another queue than `default`.
+    #[must_use]
+    pub fn queue(mut self, queue: &str) -> Self {
+        self.queue = Some(queue.to_owned());
+        self
+    }
+
+    /// A worker that runs at most so many activities at once.
+    #[must_use]
+    pub fn slots(self, slots: usize) -> Self {
+        self.with("--slots", &slots.to_string())
+    }
+
+    /// A worker that keeps so many runs in memory; 0: none between two tasks.
+    #[must_use]
+    pub fn cached(self, runs: usize) -> Self {
+        self.with("--cached", &runs.to_string())
+    }
+
+    /// A worker with another version of workflow `deploy`.
+    #[must_use]
+    pub fn version(mut self, version: Version) -> Self {
+        self.version = version;
+        let value = clap::ValueEnum::to_possible_value(&version).expect("no version is hidden");
+        self.with("--version", value.get_name())
+    }
+
+    /// A worker without activities.
+    #[must_use]
+    pub fn no_activities(mut self) -> Self {
+        self.arguments.push("--no-activities".to_owned());
+        self
+    }
+
+    /// A worker without workflows.
+    #[must_use]
+    pub fn no_workflows(mut self) -> Self {
+        self.arguments.push("--no-workflows".to_owned());
+        self
+    }
+
+    /// A worker that waits so many milliseconds for its activities when it is asked to end.
+    #[must_use]
+    pub fn drain(self, ms: u64) -> Self {
+        self.with("--drain", &ms.to_string())
+    }
+
+    /// A worker that serves its metrics there.
+    #[must_use]
+    pub fn metrics(self, address: &str) -> Self {
+        self.with("--metrics", address)
+    }
+
+    fn with(mut self, option: &str, value: &str) -> Self {
+        self.arguments.extend([option.to_owned(), value.to_owned()]);
+        self
+    }
+}
+
+impl Cluster {
+    /// A server for the test called `name`, without any process yet. `program` is the test process binary.
+    ///
+    /// # Panics
+    /// When there is no server binary, or it does not start.
+    pub async fn start(name: &str, program: &str) -> Self {
+        Self::start_with(name, program, "").await
+    }
+
+    /// The same with more text in the server's configuration.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_with(name: &str, program: &str, config: &str) -> Self {
+        let folder = Folder::new(name);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let binary = stepwell_nats_server::find_in(&root).unwrap_or_else(|error| panic!("{error}"));
+        let store = folder.path().join("nats");
+        let server = NatsServer::builder(binary).store_dir(store).config(config).start();
+        let server = server.unwrap_or_else(|error| panic!("{error}"));
+        let client = Client::connect(&server.url()).await.expect("the server takes connections");
+        Self {
+            client,
+            ledger: Ledger::open(folder.path()).expect("a ledger"),
+            bank: Bank::open(folder.path()).expect("a bank"),
+            gates: Gates::of(folder.path()),
+            server,
+            program: program.into(),
+            folder,
+        }
+    }
+
+    /// Starts an orchestrator and waits until it answers.
+    pub async fn orchestrator(&self) -> Process {
+        let process = self.orchestrator_with(&["--no-http"]);
+        self.answered().await;
+        process
+    }
+
+    /// Starts an orchestrator with these arguments.
+    #[must_use]
+    pub fn orchestrator_with(&self, arguments: &[&str]) -> Process {
+        let arguments = std::iter::once("orchestrator").chain(arguments.iter().copied());
+        let arguments: Vec<String> = arguments.map(str::to_owned).collect();
+        Process::start("orchestrator", &self.program, &arguments, &self.server.url(), self.folder.path())
+    }
+
+    /// Waits until an orchestrator answers.
+    pub async fn answered(&self) {
+        eventually("an answer of an orchestrator", || async {
+            self.client.list(&ListRequest::default()).await.ok().map(drop)
+        })
+        .await;
+    }
+
+    /// Starts a worker and waits until it has made itself known.
+    ///
+    /// # Panics
+    /// When its announcements cannot be heard.
+    pub async fn worker(&self, setup: &WorkerSetup) -> Process {
+        let nats = self.client.connection().client();
+        let mut announcements =
+            nats.subscribe("stepwell.default.worker.announce").await.expect("announcements can be heard");
+        // The worker must not be quicker than the subscription.
+        nats.flush().await.expect("the server answers");
+        let process = self.worker_unheard(setup);
+        let sign = format!(":{}", process.pid());
+        let known = async {
+            while let Some(message) = announcements.next().await {
+                let announcement = serde_json::from_slice::<Announcement>(&message.payload);
+                if announcement.is_ok_and(|it| it.host.ends_with(&sign) && !it.leaving) {
+                    return;
+                }
+            }
+        };
+        in_time("the announcement of a worker", known).await;
+        process
+    }
+
+    /// Starts a worker, without waiting.
+    #[must_use]
+    pub fn worker_unheard(&self, setup: &WorkerSetup) -> Process {
+        let mut arguments = vec!["worker".to_owned(), "--folder".to_owned()];
+        arguments.push(self.folder.path().to_string_lossy().into_owned());
+        if let Some(queue) = &setup.queue {
+            arguments.extend(["--queue".to_owned(), queue.clone()]);
+        }
+        arguments.extend(setup.arguments.iter().cloned());
+        Process::start("worker", &self.program, &arguments, &self.server.url(), self.folder.path())
+    }
+
+    /// The folder of the test.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Asks the API, as any NATS client would.
+    ///
+    /// # Panics
+    /// When nobody answers with JSON.
+    pub async fn ask(&self, verb: &str, body: &Value) -> Value {
+        let subject = format!("stepwell.default.api.{verb}");
+        let request = self.client.connection().client().request(subject, body.to_string().into());
+        let answer = in_time(verb, request).await.expect("an orchestrator answers");
+        serde_json::from_slice(&answer.payload).expect("the answer is JSON")
+    }
+
+    /// Publishes to JetStream, as any NATS client would, and waits until it is stored.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub async fn publish(&self, subject: &str, body: impl Into<Vec<u8>>) {
+        let body: Vec<u8> = body.into();
+        let sent = self.client.connection().jetstream().publish(subject.to_owned(), body.into()).await;
+        sent.expect("it can be sent").await.expect("it is stored");
+    }
+
+    /// All runs.
+    ///
+    /// # Panics
+    /// When the orchestrator does not list them.
+    pub async fn runs(&self) -> Vec<RunSummary> {
+        let request = ListRequest { limit: 10_000, ..ListRequest::default() };
+        self.client.list(&request).await.expect("runs can be listed").runs
+    }
+
+    /// The runs that cannot go on.
+    ///
+    /// # Panics
+    /// When the orchestrator does not list them.
+    pub async fn stuck(&self) -> Vec<RunSummary> {
+        let request = ListRequest { stuck: true, ..ListRequest::default() };
+        self.client.list(&request).await.expect("runs can be listed").runs
+    }
+
+    /// Waits until the run of `id` shows up among those that cannot go on.
+    pub async fn until_stuck(&self, id: &str) -> RunSummary {
+        eventually(&format!("{id} in the list of stuck runs"), || async {
+            self.stuck().await.into_iter().find(|run| run.workflow_id.as_str() == id)
+        })
+        .await
+    }
+
+    /// Waits until the description of a run fulfils a condition.
+    pub async fn until_described<O>(
+        &self,
+        what: &str,
+        handle: &WorkflowHandle<O>,
+        condition: impl Fn(&Description) -> bool,
+    ) -> Description {
+        eventually(what, || async { handle.describe().await.ok().filter(&condition) }).await
+    }
+
+    /// The messages that were set aside, newest first, when there are so many.
+    pub async fn rejected(&self, count: usize) -> Vec<Value> {
+        eventually(&format!("{count} messages set aside"), || async {
+            let answer = self.ask("rejected", &json!({})).await;
+            let list = answer["ok"]["rejected"].as_array().cloned().unwrap_or_default();
+            (list.len() >= count).then_some(list)
+        })
+        .await
+    }
+
+    /// Checks everything that was recorded and done: see [`crate::checks`].
+    ///
+    /// # Panics
+    /// When something is not as it must be.
+    pub async fn check(&self) {
+        let histories = self.histories().await;
+        let codes = workflows::all(Version::Good);
+        for (id, records) in &histories {
+            let checked = check_history(records).and_then(|()| check_replay(records, &codes));
+            if let Err(broken) = checked {
+                let shown = serde_json::to_string_pretty(records).unwrap_or_default();
+                let end = shown.len().min(20_000);
+                panic!("the history of {id}: {broken}\n{}", shown.get(..end).unwrap_or_default());
+            }
+        }
+        let histories: Vec<_> = histories.into_iter().map(|(_, records)| records).collect();
+        check_ledger(&self.ledger.read(), &histories).unwrap_or_else(|broken| panic!("the ledger: {broken}"));
+    }
+
+    /// The history of the latest run of every workflow.
+    ///
+    /// # Panics
+    /// When one cannot be read.
+    pub async fn histories(&self) -> Vec<(String, Vec<Record>)> {
+        let runs = self.runs().await;
+        let read = futures_util::stream::iter(runs.into_iter().map(|run| async move {
+            let id = run.workflow_id.to_string();
+            let handle = self.client.workflow_untyped(id.clone());
+            let records = handle.history().await;
+            (id, records.unwrap_or_else(|error| panic!("the history of {}: {error}", handle.id())))
+        }));
+        read.buffer_unordered(16).collect().await
+    }
+}

@@ -1,0 +1,59 @@
+//! Workflows whose right answer is known in advance, for the tests that kill processes: what they do to the
+//! bank outside can be added up.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stepwell::prelude::*;
+
+use crate::activities::{Deposit, deposit, withdraw};
+
+/// Bookings into one account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The account.
+    pub account: String,
+    /// The amounts are 1 up to this.
+    pub steps: i64,
+}
+
+impl Plan {
+    /// What all bookings add up to.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        self.steps * (self.steps + 1) / 2
+    }
+
+    fn deposits(&self) -> impl Iterator<Item = Deposit> + use<> {
+        let account = self.account.clone();
+        (1..=self.steps).map(move |amount| Deposit { account: account.clone(), amount })
+    }
+}
+
+/// One booking after the other, with short naps; returns their sum.
+#[workflow]
+pub async fn saves(ctx: WorkflowContext, plan: Plan) -> Result<i64, WorkflowError> {
+    let mut total = 0;
+    for deposit_of in plan.deposits() {
+        total += ctx.run(deposit, deposit_of).await?;
+        ctx.sleep(Duration::from_millis(20)).await?;
+    }
+    Ok(total)
+}
+
+/// The same at once; returns the sum.
+#[workflow]
+pub async fn shares(ctx: WorkflowContext, plan: Plan) -> Result<i64, WorkflowError> {
+    let deposits = plan.deposits().map(|deposit_of| ctx.run(deposit, deposit_of));
+    Ok(try_join_all(deposits).await?.into_iter().sum())
+}
+
+/// Books, and then wants all of it undone.
+#[workflow]
+pub async fn regrets(ctx: WorkflowContext, plan: Plan) -> Result<i64, WorkflowError> {
+    for deposit_of in plan.deposits() {
+        ctx.run(deposit, deposit_of).compensate(withdraw).await?;
+        ctx.sleep(Duration::from_millis(10)).await?;
+    }
+    Err(WorkflowError::new("Regret", plan.account))
+}
