@@ -70,7 +70,7 @@ enum Ended {
     Returned(Result<Payload, ActivityError>),
     Panicked(String),
     TimedOut(Failure),
-    WorkerEnded,
+    WorkerGone,
 }
 
 impl ActivitySide {
@@ -215,7 +215,7 @@ impl ActivitySide {
             let ended = tokio::select! {
                 biased;
                 joined = &mut running => return (returned(joined), None),
-                () = self.give_up.cancelled() => Ended::WorkerEnded,
+                () = self.give_up.cancelled() => Ended::WorkerGone,
                 () = writing_is_due(heartbeats, next_writing) => {
                     if let Some(details) = heartbeats.take_unwritten() {
                         self.write_heartbeat(heartbeat_subject.clone(), &details);
@@ -340,7 +340,7 @@ fn returned(joined: Result<Result<Payload, ActivityError>, JoinError>) -> Ended 
         Err(error) => match error.try_into_panic() {
             Ok(panic) => Ended::Panicked(panic_text(&*panic)),
             // Only a runtime that ends cancels tasks that nobody aborts.
-            Err(_) => Ended::WorkerEnded,
+            Err(_) => Ended::WorkerGone,
         },
     }
 }
@@ -391,7 +391,7 @@ fn outcome(ended: Ended, registered: &Registered, stop: &Stop, heartbeats: &Hear
             metrics.timed_out.inc();
             failure
         }
-        Ended::WorkerEnded => {
+        Ended::WorkerGone => {
             metrics.failed.inc();
             worker_ended()
         }

@@ -55,7 +55,7 @@ async fn act(arguments: &Arguments, folder: &Folder) -> Result<bool> {
     let mut progress = Progress::new(folder.ledger());
     progress.say("starting nats-server, the orchestrator and the workers of three queues");
     let cluster = Cluster::start(arguments, folder).await?;
-    let client = Client::on(cluster.connection.clone()).await?;
+    let client = Client::on(cluster.connection.clone());
     let mut scenario = Scenario {
         cluster,
         progress,
@@ -90,9 +90,11 @@ impl Scenario {
 
     /// A worker of each queue and the orchestrator, each while it works.
     async fn kill_and_start_again(&mut self) -> Result<()> {
-        self.until("the models worker works", |scenario, counts| scenario.at_work(MODELS, counts, 4, 2)).await?;
+        self.until("the models worker works", |scenario, counts| scenario.at_work(MODELS, counts, 4, 2))
+            .await?;
         self.kill(MODELS)?;
-        self.until("the orders worker works", |scenario, counts| scenario.at_work(ORDERS, counts, 10, 2)).await?;
+        self.until("the orders worker works", |scenario, counts| scenario.at_work(ORDERS, counts, 30, 2))
+            .await?;
         self.kill(ORDERS)?;
         let before = self.progress.counts()?.finished();
         self.until("more steps are done", |_, counts| counts.finished() >= before + 20).await?;
@@ -111,9 +113,10 @@ impl Scenario {
 
     /// Whether a process has done something and is doing something.
     fn at_work(&self, name: &str, counts: &Counts, finished: usize, in_flight: usize) -> bool {
-        self.cluster.processes.pid(name).is_some_and(|pid| {
-            counts.finished_by(pid) >= finished && counts.in_flight_of(pid) >= in_flight
-        })
+        self.cluster
+            .processes
+            .pid(name)
+            .is_some_and(|pid| counts.finished_by(pid) >= finished && counts.in_flight_of(pid) >= in_flight)
     }
 
     fn kill(&mut self, name: &str) -> Result<()> {
@@ -151,7 +154,10 @@ impl Scenario {
             }
             self.cluster.processes.check()?;
             if Instant::now() >= deadline {
-                bail!("waited {STAGE_TIMEOUT:?} in vain until {what}; still open: {}", self.open().join(", "));
+                bail!(
+                    "waited {STAGE_TIMEOUT:?} in vain until {what}; still open: {}",
+                    self.open().join(", ")
+                );
             }
             let alive = [DOCUMENTS, MODELS, ORDERS].map(|name| self.cluster.processes.pid(name));
             let alive: Vec<u32> = alive.into_iter().flatten().collect();
@@ -177,7 +183,12 @@ impl Scenario {
             summaries: self.runs.iter().filter_map(|run| self.summary(&run.id)).cloned().collect(),
             runs: self.runs.clone(),
         };
-        let table = report::table(&evidence.summaries, &evidence.histories, &evidence.ledger, &self.orchestrator_kills);
+        let table = report::table(
+            &evidence.summaries,
+            &evidence.histories,
+            &evidence.ledger,
+            &self.orchestrator_kills,
+        );
         println!("\n{table}\n");
         let verdict = verdict::judge(&evidence, folder)?;
         for line in &verdict.proved {

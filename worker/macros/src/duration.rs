@@ -61,7 +61,8 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        let wrong = ["", "30", "s", "-1s", "1.5s", "1w", "0s", "0h0m", "40000000d", "99999999999999999999s", "é"];
+        let wrong =
+            ["", "30", "s", "-1s", "1.5s", "1w", "0s", "0h0m", "40000000d", "99999999999999999999s", "é"];
         for text in wrong {
             assert!(parse_ms(text).is_err(), "{text}");
         }

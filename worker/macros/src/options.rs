@@ -107,10 +107,9 @@ impl Retry {
                 self.non_retryable = Some(types.iter().map(LitStr::value).collect());
                 Ok(())
             }
-            _ => Err(unknown(
-                meta,
-                "max_attempts, initial, coefficient, max_interval, jitter, non_retryable",
-            )),
+            _ => {
+                Err(unknown(meta, "max_attempts, initial, coefficient, max_interval, jitter, non_retryable"))
+            }
         }
     }
 }
@@ -203,11 +202,10 @@ fn set<T>(
 }
 
 fn literal(value: &Expr) -> Option<&Lit> {
-    match value {
-        Expr::Lit(literal) => Some(&literal.lit),
-        Expr::Group(group) => literal(&group.expr),
-        _ => None,
+    if let Expr::Group(group) = value {
+        return literal(&group.expr);
     }
+    if let Expr::Lit(literal) = value { Some(&literal.lit) } else { None }
 }
 
 fn text(value: &Expr, expected: &str) -> Result<String> {
@@ -234,13 +232,10 @@ fn duration(value: &Expr) -> Result<u64> {
 }
 
 fn attempts(value: &Expr) -> Result<u32> {
-    let wrong = || {
-        Error::new_spanned(value, "expected a number of attempts, 1 or more; leave it out for no limit")
-    };
+    let wrong =
+        || Error::new_spanned(value, "expected a number of attempts, 1 or more; leave it out for no limit");
     match literal(value) {
-        Some(Lit::Int(number)) => {
-            number.base10_parse().ok().filter(|number| *number > 0).ok_or_else(wrong)
-        }
+        Some(Lit::Int(number)) => number.base10_parse().ok().filter(|number| *number > 0).ok_or_else(wrong),
         _ => Err(wrong()),
     }
 }

@@ -45,7 +45,8 @@ impl Function {
 
     /// A method with `&self`.
     pub(crate) fn method(signature: &Signature, kind: Kind) -> Result<Self> {
-        const SELF: &str = "a method that is an activity takes `&self`, because it may run many times at once";
+        const SELF: &str =
+            "a method that is an activity takes `&self`, because it may run many times at once";
         match signature.receiver() {
             Some(receiver) if by_shared_reference(receiver) => {}
             Some(receiver) => return Err(Error::new_spanned(receiver, SELF)),
@@ -147,7 +148,7 @@ pub(crate) fn without_self(tokens: TokenStream, self_type: &Type) -> TokenStream
             inner.set_span(group.span());
             TokenTree::Group(inner).into()
         }
-        other => other.into(),
+        token @ (TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_)) => token.into(),
     };
     tokens.into_iter().map(replace).collect::<Vec<TokenStream>>().into_iter().collect()
 }
@@ -176,20 +177,22 @@ fn check_plain(signature: &Signature, what: &str) -> Result<()> {
 
 fn argument_type(argument: &PatType) -> Result<Type> {
     const OWNED: &str = "an argument is decoded from JSON, so its type must be owned and spelt out";
-    match &*argument.ty {
-        Type::Reference(_) => {
-            Err(Error::new_spanned(&argument.ty, format!("{OWNED}, such as `String` for `&str`")))
-        }
-        Type::ImplTrait(_) | Type::Infer(_) => Err(Error::new_spanned(&argument.ty, OWNED)),
-        ty => Ok(ty.clone()),
+    if let Type::Reference(_) = &*argument.ty {
+        return Err(Error::new_spanned(&argument.ty, format!("{OWNED}, such as `String` for `&str`")));
     }
+    if let Type::ImplTrait(_) | Type::Infer(_) = &*argument.ty {
+        return Err(Error::new_spanned(&argument.ty, OWNED));
+    }
+    Ok((*argument.ty).clone())
 }
 
 fn is_named(ty: &Type, name: &str) -> bool {
-    match ty {
-        Type::Path(path) => path.path.segments.last().is_some_and(|segment| segment.ident == name),
-        Type::Group(group) => is_named(&group.elem, name),
-        Type::Paren(paren) => is_named(&paren.elem, name),
-        _ => false,
+    if let Type::Group(group) = ty {
+        return is_named(&group.elem, name);
+    }
+    if let Type::Path(path) = ty {
+        path.path.segments.last().is_some_and(|segment| segment.ident == name)
+    } else {
+        false
     }
 }

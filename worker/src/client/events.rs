@@ -1,6 +1,7 @@
 //! Sending an event to a workflow and learning what became of it. An event that is stored takes effect even
 //! if nobody confirms it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -23,6 +24,9 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// died before it said so.
 const REPEAT_AFTER: Duration = Duration::from_secs(5);
 
+/// Waiting for the answer never ends before the deadline that is watched here.
+const PATIENCE_BEYOND: Duration = Duration::from_secs(60);
+
 /// Longest time in which nobody stores an event before it is given up: a stream without a leader gets one
 /// within ten seconds.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,10 +48,12 @@ impl Client {
     pub(crate) async fn send(&self, event: Outgoing<'_>) -> Result<Verdict, RequestError> {
         let deadline = Instant::now() + event.timeout;
         let subject = subject::event(self.connection().namespace(), event.id, &event.address);
-        let mut expected = self.verdicts().expect();
+        let expected = self.connection().expect_answer();
+        let answer_to = expected.subject();
+        let mut verdict = pin!(expected.wait(event.timeout + PATIENCE_BEYOND));
         let mut stored = false;
         loop {
-            let published = self.store(&subject, &expected.subject, &event.body, deadline).await;
+            let published = self.store(&subject, &answer_to, &event.body, deadline).await;
             match published {
                 Ok(()) => stored = true,
                 // An earlier copy is stored; its verdict may still come.
@@ -55,11 +61,12 @@ impl Client {
                 Err(error) => return Err(error),
             }
             let repeat = (Instant::now() + REPEAT_AFTER).min(deadline);
-            match tokio::time::timeout_at(repeat, &mut expected.verdict).await {
-                Ok(Ok(verdict)) => return Ok(verdict),
-                Ok(Err(_)) => {
-                    return Err(RequestError::unavailable(stored, "the connection to NATS was closed"));
+            match tokio::time::timeout_at(repeat, &mut verdict).await {
+                Ok(Ok(verdict)) => {
+                    return serde_json::from_slice(&verdict)
+                        .map_err(|error| RequestError::Answer(error.to_string()));
                 }
+                Ok(Err(error)) => return Err(RequestError::unavailable(stored, error.to_string())),
                 Err(_) if Instant::now() >= deadline => {
                     let reason =
                         format!("no confirmation within {:?}; is an orchestrator running?", event.timeout);

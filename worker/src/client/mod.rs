@@ -6,7 +6,6 @@ mod events;
 mod handle;
 mod result;
 mod start;
-mod verdicts;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +21,6 @@ use tokio::sync::OnceCell;
 pub use error::{RequestError, ResultError, StartError};
 pub use handle::WorkflowHandle;
 pub use start::Start;
-
-use verdicts::Verdicts;
 
 /// Starts workflows and talks to them. Cheap to clone; all clones share a connection.
 ///
@@ -50,7 +47,6 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     connection: Connection,
-    verdicts: Verdicts,
     state: OnceCell<async_nats::jetstream::kv::Store>,
 }
 
@@ -68,7 +64,7 @@ impl Client {
     /// # Errors
     /// [`ConnectError`] says what to check.
     pub async fn with(options: &ConnectionOptions) -> Result<Self, ConnectError> {
-        Self::on(options.connect("stepwell").await?).await
+        Ok(Self::on(options.connect("stepwell").await?))
     }
 
     /// As [`with`](Self::with), and waits for a server to come up.
@@ -76,19 +72,13 @@ impl Client {
     /// # Errors
     /// Only what waiting does not cure: wrong options, refused credentials, TLS.
     pub async fn with_patience(options: &ConnectionOptions) -> Result<Self, ConnectError> {
-        Self::on(options.connect_patiently("stepwell").await?).await
+        Ok(Self::on(options.connect_patiently("stepwell").await?))
     }
 
     /// Uses a connection that stands.
-    ///
-    /// # Errors
-    /// When it is lost again.
-    pub async fn on(connection: Connection) -> Result<Self, ConnectError> {
-        let verdicts = Verdicts::listen(connection.client()).await.map_err(|error| {
-            let reason = format!("the connection was lost again: {error}");
-            ConnectError::Unreachable { url: connection.client().server_info().host, reason }
-        })?;
-        Ok(Self(Arc::new(Inner { connection, verdicts, state: OnceCell::new() })))
+    #[must_use]
+    pub fn on(connection: Connection) -> Self {
+        Self(Arc::new(Inner { connection, state: OnceCell::new() }))
     }
 
     /// Starts a workflow under an id of your choice; at most one run of an id is open at a time.
@@ -157,10 +147,6 @@ impl Client {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.0.connection
-    }
-
-    fn verdicts(&self) -> &Verdicts {
-        &self.0.verdicts
     }
 
     /// The `state` bucket, opened once.
