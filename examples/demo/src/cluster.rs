@@ -99,7 +99,8 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts everything and waits until work can be given to it.
     pub(crate) async fn start(arguments: &Arguments, folder: &Folder) -> Result<Self> {
-        let binary = stepwell_nats_server::find().context("run this as `cargo xtask demo`, which installs one")?;
+        let binary =
+            stepwell_nats_server::find().context("run this as `cargo xtask demo`, which installs one")?;
         let store = folder.path().join("nats");
         let server = NatsServer::builder(binary).store_dir(store).start()?;
         let mut processes = Processes::new(&folder.path().join("logs"), &server.url());
@@ -121,8 +122,10 @@ fn workers<'a>(arguments: &'a Arguments, folder: &Folder) -> [(&'static str, &'a
     let with = |own: &[&str]| -> Vec<String> {
         own.iter().map(|argument| (*argument).to_owned()).chain(ledger.clone()).collect()
     };
-    let (documents, results, books) = (path(&arguments.documents), path(&folder.results()), path(&folder.books()));
-    let (slots, model, order) = (SLOTS.to_string(), MODEL_LATENCY_MS.to_string(), ORDER_LATENCY_MS.to_string());
+    let (documents, results, books) =
+        (path(&arguments.documents), path(&folder.results()), path(&folder.books()));
+    let (slots, model, order) =
+        (SLOTS.to_string(), MODEL_LATENCY_MS.to_string(), ORDER_LATENCY_MS.to_string());
     let light = ["worker", "--queue", "documents", "--documents", &documents, "--results", &results];
     let heavy = ["worker", "--queue", "models", "--slots", &slots, "--model-latency", &model];
     let saga = ["worker", "--books", &books, "--slots", &slots, "--latency", &order];

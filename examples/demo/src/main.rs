@@ -18,7 +18,9 @@ use clap::Parser;
 
 /// What the demonstration needs to know; `cargo xtask demo` fills it in.
 #[derive(Debug, Parser)]
-#[command(about = "Documents and orders run through Stepwell while processes are killed; the outcome is proved")]
+#[command(
+    about = "Documents and orders run through Stepwell while processes are killed; the outcome is proved"
+)]
 pub(crate) struct Arguments {
     /// The program `stepwell`.
     #[arg(long, value_name = "FILE")]

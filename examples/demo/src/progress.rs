@@ -92,7 +92,9 @@ impl Progress {
             let counts = self.counts()?;
             let working: usize = alive.iter().map(|pid| counts.in_flight_of(*pid)).sum();
             let finished = counts.finished();
-            self.say(&format!("{closed} of {all} runs closed, {finished} steps executed, {working} being executed"));
+            self.say(&format!(
+                "{closed} of {all} runs closed, {finished} steps executed, {working} being executed"
+            ));
         }
         Ok(())
     }

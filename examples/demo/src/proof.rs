@@ -124,7 +124,9 @@ pub(crate) fn findings(histories: &[RunHistory], ledger: &[Entry], killed: &BTre
             let key = (history.run_id.clone(), step.to_string());
             let entries: Vec<&Entry> = ledger.iter().filter(|entry| belongs(entry, &key)).collect();
             let name = format!("{} step {step} ({})", history.workflow_id, recorded.activity);
-            findings.extend(step_findings(recorded, &entries, killed).into_iter().map(|text| format!("{name}: {text}")));
+            findings.extend(
+                step_findings(recorded, &entries, killed).into_iter().map(|text| format!("{name}: {text}")),
+            );
             known.insert(key);
         }
     }
@@ -152,7 +154,8 @@ fn step_findings(recorded: &Recorded, entries: &[&Entry], killed: &BTreeSet<u32>
     for entry in entries {
         attempts.entry(entry.attempt).or_default().push(entry);
         if entry.activity != recorded.activity {
-            findings.push(format!("the history asks for {}, {} was executed", recorded.activity, entry.activity));
+            findings
+                .push(format!("the history asks for {}, {} was executed", recorded.activity, entry.activity));
         }
     }
     for (attempt, entries) in &attempts {
@@ -165,7 +168,10 @@ fn step_findings(recorded: &Recorded, entries: &[&Entry], killed: &BTreeSet<u32>
             findings.push(format!("attempt {attempt} began after the end of the step had been recorded"));
         }
         if *attempt > recorded.last_attempt {
-            findings.push(format!("attempt {attempt} was executed, but the step ended with attempt {}", recorded.last_attempt));
+            findings.push(format!(
+                "attempt {attempt} was executed, but the step ended with attempt {}",
+                recorded.last_attempt
+            ));
         } else if *attempt < recorded.last_attempt {
             findings.extend(unexplained(*attempt, recorded, entries, killed));
         }
@@ -174,16 +180,26 @@ fn step_findings(recorded: &Recorded, entries: &[&Entry], killed: &BTreeSet<u32>
         let last = attempts.get(&recorded.last_attempt);
         let has = |phase| last.is_some_and(|entries| entries.iter().any(|entry| entry.phase == phase));
         if !has(Phase::Started) || !has(Phase::Finished) {
-            findings.push(format!("a result of attempt {} is recorded, but it was not executed", recorded.last_attempt));
+            findings.push(format!(
+                "a result of attempt {} is recorded, but it was not executed",
+                recorded.last_attempt
+            ));
         }
     }
     findings
 }
 
 /// Why an attempt that was followed by another should not have been.
-fn unexplained(attempt: u32, recorded: &Recorded, entries: &[&Entry], killed: &BTreeSet<u32>) -> Option<String> {
+fn unexplained(
+    attempt: u32,
+    recorded: &Recorded,
+    entries: &[&Entry],
+    killed: &BTreeSet<u32>,
+) -> Option<String> {
     match recorded.failed.get(&attempt) {
-        None => Some(format!("attempt {attempt} was followed by another, and the history has no failure of it")),
+        None => {
+            Some(format!("attempt {attempt} was followed by another, and the history has no failure of it"))
+        }
         Some(FailureKind::Lost) if entries.iter().any(|entry| !killed.contains(&entry.pid)) => {
             Some(format!("attempt {attempt} counts as lost, but its process was not killed"))
         }

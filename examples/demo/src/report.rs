@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::{ContentArrangement, Table, presets};
 use example_ledger::{Entry, Phase};
 use stepwell_shared::failure::FailureKind;
+use stepwell_shared::ids::StepId;
 use stepwell_shared::summary::RunSummary;
 
 use crate::proof::RunHistory;
@@ -28,7 +29,8 @@ pub(crate) fn table(
     for summary in runs {
         let history = histories.iter().find(|history| history.run_id == summary.run_id.as_str());
         let executed = history.map(|history| executed(history, ledger)).unwrap_or_default();
-        let resumed = history.map(|history| resumed(summary, history, orchestrator_kills)).unwrap_or_default();
+        let resumed =
+            history.map(|history| resumed(summary, history, orchestrator_kills)).unwrap_or_default();
         let because = summary.failure.as_ref().map(|failure| format!("\n{}", failure.error_type));
         let status = format!("{}{}", summary.status.name(), because.unwrap_or_default());
         table.add_row([summary.workflow_id.to_string(), status, executed, resumed]);
@@ -44,9 +46,12 @@ fn executed(history: &RunHistory, ledger: &[Entry]) -> String {
         let times = ledger.iter().filter(|entry| {
             entry.phase == Phase::Started && entry.run_id == history.run_id && entry.step == step_name
         });
-        // In the order in which the code first asked for each activity.
+        // In the order in which they were first asked for: actions, then what undid them, last first.
         let first = history.steps.iter().find(|(_, other)| other.activity == recorded.activity);
-        let order = first.map_or(0, |(step, _)| step.seq());
+        let order = first.map_or(0, |(step, _)| match step {
+            StepId::Action(seq) => *seq,
+            StepId::Undo(seq) => u32::MAX - *seq,
+        });
         let counts = by_activity.entry((order, &recorded.activity)).or_default();
         *counts.entry(times.count()).or_default() += 1;
     }
@@ -62,18 +67,23 @@ fn executed(history: &RunHistory, ledger: &[Entry]) -> String {
 
 fn resumed(summary: &RunSummary, history: &RunHistory, orchestrator_kills: &[u64]) -> String {
     let mut parts = Vec::new();
-    let lost = history.steps.iter().filter(|(_, recorded)| recorded.failed.values().any(|kind| *kind == FailureKind::Lost));
-    let lost: Vec<String> = lost.map(|(step, recorded)| format!("{} (step {step})", recorded.activity)).collect();
+    let lost = history
+        .steps
+        .iter()
+        .filter(|(_, recorded)| recorded.failed.values().any(|kind| *kind == FailureKind::Lost));
+    let lost: Vec<String> =
+        lost.map(|(step, recorded)| format!("{} (step {step})", recorded.activity)).collect();
     if !lost.is_empty() {
         parts.push(format!("executed again after its worker was killed: {}", lost.join(", ")));
     }
     if history.workers.len() > 1 {
-        parts.push(format!("code replayed by {} workers", history.workers.len()));
+        parts.push("code replayed in another worker".to_owned());
     }
     let closed = summary.closed_at_ms.unwrap_or(u64::MAX);
-    let survived = orchestrator_kills.iter().filter(|at| summary.started_at_ms < **at && **at < closed).count();
+    let survived =
+        orchestrator_kills.iter().filter(|at| summary.started_at_ms < **at && **at < closed).count();
     if survived > 0 {
-        parts.push("outlived the orchestrator".to_owned());
+        parts.push("outlived an orchestrator".to_owned());
     }
     parts.join("; ")
 }

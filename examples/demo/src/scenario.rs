@@ -96,19 +96,27 @@ impl Scenario {
         self.until("the orders worker works", |scenario, counts| scenario.at_work(ORDERS, counts, 30, 2))
             .await?;
         self.kill(ORDERS)?;
-        let before = self.progress.counts()?.finished();
-        self.until("more steps are done", |_, counts| counts.finished() >= before + 20).await?;
+        self.absence().await?;
+        self.start_again(MODELS)?;
+        self.start_again(ORDERS)?;
+        self.until("both work again", |scenario, counts| {
+            scenario.at_work(MODELS, counts, 1, 2) && scenario.at_work(ORDERS, counts, 1, 2)
+        })
+        .await?;
         self.kill(ORCHESTRATOR)?;
         self.orchestrator_kills.push(now_ms());
-        let back = Instant::now() + ABSENCE;
-        self.until("the absence is over", |_, _| Instant::now() >= back).await?;
-        for name in [ORCHESTRATOR, MODELS, ORDERS] {
-            self.start_again(name)?;
-        }
+        self.absence().await?;
+        self.start_again(ORCHESTRATOR)?;
         let before = self.progress.counts()?.finished();
         self.until("work goes on", |_, counts| counts.finished() >= before + 10).await?;
         self.kill(DOCUMENTS)?;
+        self.absence().await?;
         self.start_again(DOCUMENTS)
+    }
+
+    async fn absence(&mut self) -> Result<()> {
+        let back = Instant::now() + ABSENCE;
+        self.until("the absence is over", |_, _| Instant::now() >= back).await
     }
 
     /// Whether a process has done something and is doing something.
@@ -129,7 +137,7 @@ impl Scenario {
         let middle = if name == ORCHESTRATOR {
             format!("while {open} runs were open")
         } else {
-            format!("while it executed {cut_off} steps")
+            format!("while it executed {cut_off} steps and {open} runs were open")
         };
         self.progress.say(&format!("KILLED {name} (pid {pid}) {middle}"));
         Ok(())

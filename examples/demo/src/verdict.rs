@@ -19,7 +19,8 @@ use crate::proof::{self, RunHistory};
 use crate::runs::{Run, Work};
 
 /// A question to what was saved, and the document that must answer it.
-const QUESTION: (&str, &str) = ("a white rabbit with a watch and a waistcoat pocket", "alice-in-wonderland.txt");
+const QUESTION: (&str, &str) =
+    ("a white rabbit with a watch and a waistcoat pocket", "alice-in-wonderland.txt");
 
 /// All that is known at the end.
 pub(crate) struct Evidence {
@@ -58,7 +59,8 @@ fn steps(evidence: &Evidence, verdict: &mut Verdict) {
     let findings = proof::findings(&evidence.histories, &evidence.ledger, &evidence.killed);
     let recorded = evidence.histories.iter().flat_map(|history| history.steps.values());
     let results = recorded.clone().filter(|step| matches!(step.ended, Some((_, true)))).count();
-    let lost = recorded.flat_map(|step| step.failed.values()).filter(|kind| **kind == FailureKind::Lost).count();
+    let lost =
+        recorded.flat_map(|step| step.failed.values()).filter(|kind| **kind == FailureKind::Lost).count();
     if lost == 0 {
         verdict.findings.push("no step was cut off by a kill; this proves too little".to_owned());
     }
@@ -89,7 +91,8 @@ fn ends(evidence: &Evidence, verdict: &mut Verdict) {
         }
     }
     if wrong.is_empty() {
-        let mut counts: Vec<String> = counts.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let mut counts: Vec<String> =
+            counts.into_iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         counts.sort();
         verdict.proved.push(format!("every run ended as it had to: {}", counts.join(", ")));
     }
@@ -115,7 +118,9 @@ fn end(run: &Run, summary: &RunSummary) -> Result<&'static str, String> {
         }
         Work::Order { expected: Expected::Delivered, .. } => {
             let delivered = summary.status == Status::Completed;
-            delivered.then_some("orders delivered").ok_or_else(|| format!("should have been delivered, and is {}", found()))
+            delivered
+                .then_some("orders delivered")
+                .ok_or_else(|| format!("should have been delivered, and is {}", found()))
         }
         Work::Order { expected: Expected::Undone { because }, .. } => {
             let reason = summary.failure.as_ref().map(|failure| failure.error_type.as_str());
@@ -166,7 +171,9 @@ fn saved(evidence: &Evidence, folder: &Folder, verdict: &mut Verdict) -> Result<
             "the results of exactly the {} approved documents are saved; \"{question}\" is found in {answer}",
             wanted.len()
         )),
-        hit => verdict.findings.push(format!("\"{question}\" should be found in {answer}, and is in {hit:?}")),
+        hit => {
+            verdict.findings.push(format!("\"{question}\" should be found in {answer}, and is in {hit:?}"))
+        }
     }
     Ok(())
 }

@@ -84,7 +84,11 @@ pub struct Piece {
 impl Documents {
     /// Reads a document and extracts its text.
     #[activity(start_to_close = "60s", retry(max_attempts = 5))]
-    pub async fn fetch_document(&self, ctx: ActivityContext, name: String) -> Result<Document, ActivityError> {
+    pub async fn fetch_document(
+        &self,
+        ctx: ActivityContext,
+        name: String,
+    ) -> Result<Document, ActivityError> {
         let library = self.library.clone();
         // On a thread of its own: a large PDF takes seconds, and a broken one may make the reader panic.
         let reading = async {
@@ -130,9 +134,9 @@ async fn saving<T: Send + 'static>(
 fn read(library: &std::path::Path, name: String) -> Result<Document, ActivityError> {
     let bytes = library::read(library, &name).map_err(|error| match error {
         LibraryError::Io { .. } => ActivityError::new("DocumentUnavailable", error.to_string()),
-        LibraryError::OutsideFolder { .. } | LibraryError::NotFound { .. } | LibraryError::TooLarge { .. } => {
-            unreadable(error.to_string())
-        }
+        LibraryError::OutsideFolder { .. }
+        | LibraryError::NotFound { .. }
+        | LibraryError::TooLarge { .. } => unreadable(error.to_string()),
     })?;
     let Extracted { format, title, text } =
         extract(&name, &bytes).map_err(|error| unreadable(format!("{name}: {error}")))?;

@@ -75,7 +75,8 @@ impl Embedding {
         if self.model != other.model {
             return Err(DifferentModels { left: self.model.clone(), right: other.model.clone() });
         }
-        let theirs: HashMap<u16, i16> = other.places.iter().copied().zip(other.values.iter().copied()).collect();
+        let theirs: HashMap<u16, i16> =
+            other.places.iter().copied().zip(other.values.iter().copied()).collect();
         let products = self.places.iter().zip(&self.values).map(|(place, value)| {
             f32::from(*value) * f32::from(theirs.get(place).copied().unwrap_or_default())
         });

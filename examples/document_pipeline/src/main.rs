@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand, ValueEnum};
 use ::document_pipeline::chunk::{CHUNK_CHARS, split};
 use ::document_pipeline::documents::Documents;
 use ::document_pipeline::extract::extract;
@@ -16,6 +14,8 @@ use ::document_pipeline::models::Models;
 use ::document_pipeline::vocabulary::Vocabulary;
 use ::document_pipeline::workflow::document_pipeline;
 use ::document_pipeline::{library, results};
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use example_ledger::Ledger;
 use stepwell::{Client, ConnectionOptions, Worker};
 
@@ -100,11 +100,9 @@ async fn serve(arguments: WorkerArguments) -> Result<()> {
     let ledger = Ledger::open(arguments.ledger.as_deref())?;
     let client = Client::with_patience(&arguments.connection).await?;
     let worker = match arguments.queue {
-        Queue::Documents => Worker::new(client, "documents").workflow(document_pipeline).activities(Documents {
-            library: arguments.documents,
-            results: arguments.results,
-            ledger,
-        }),
+        Queue::Documents => Worker::new(client, "documents")
+            .workflow(document_pipeline)
+            .activities(Documents { library: arguments.documents, results: arguments.results, ledger }),
         Queue::Models => Worker::new(client, "models").activities(Models {
             model: language_model(&arguments.model)?,
             latency: Duration::from_millis(arguments.model_latency),

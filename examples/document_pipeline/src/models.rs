@@ -33,7 +33,11 @@ pub struct Summary {
 impl Models {
     /// The facts in a section of a document.
     #[activity(queue = "models", start_to_close = "2m", retry(max_attempts = 8, max_interval = "1m"))]
-    pub async fn extract_facts(&self, ctx: ActivityContext, section: String) -> Result<Vec<Fact>, ActivityError> {
+    pub async fn extract_facts(
+        &self,
+        ctx: ActivityContext,
+        section: String,
+    ) -> Result<Vec<Fact>, ActivityError> {
         let asking = async {
             tokio::time::sleep(self.latency).await;
             self.model.extract_facts(&section).await.map_err(ModelError::into_activity_error)
@@ -43,7 +47,11 @@ impl Models {
 
     /// What a document is about.
     #[activity(queue = "models", start_to_close = "2m", retry(max_attempts = 8, max_interval = "1m"))]
-    pub async fn write_summary(&self, ctx: ActivityContext, material: Material) -> Result<Summary, ActivityError> {
+    pub async fn write_summary(
+        &self,
+        ctx: ActivityContext,
+        material: Material,
+    ) -> Result<Summary, ActivityError> {
         let asking = async {
             tokio::time::sleep(self.latency).await;
             let text = self.model.summarize(&material).await.map_err(ModelError::into_activity_error)?;

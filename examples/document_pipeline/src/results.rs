@@ -96,7 +96,9 @@ pub fn search(results: &Path, question: &str, limit: usize) -> Result<(Vec<Hit>,
             let part: Part = load(&folder.join(part_name(index)))?;
             for piece in part.pieces {
                 match wanted.similarity(&piece.embedding) {
-                    Ok(similarity) => hits.push(Hit { document: part.document.clone(), text: piece.text, similarity }),
+                    Ok(similarity) => {
+                        hits.push(Hit { document: part.document.clone(), text: piece.text, similarity })
+                    }
                     Err(_) => skipped += 1,
                 }
             }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use stepwell::prelude::*;
 
 use crate::chunk::{CHUNK_CHARS, SECTION_CHARS, split};
-use crate::documents::{Document, Part, Piece, Saving, embed_chunk, fetch_document, save_pieces, save_results};
+use crate::documents::{
+    Document, Part, Piece, Saving, embed_chunk, fetch_document, save_pieces, save_results,
+};
 use crate::embedding::Embedding;
 use crate::model::{Fact, Material};
 use crate::models::{Summary, extract_facts, write_summary};
@@ -82,7 +84,10 @@ pub enum Outcome {
 
 /// Reads a document, embeds it, has a model read it, asks a person, and saves the results.
 #[workflow(queue = "documents")]
-pub async fn document_pipeline(ctx: WorkflowContext, submission: Submission) -> Result<Outcome, WorkflowError> {
+pub async fn document_pipeline(
+    ctx: WorkflowContext,
+    submission: Submission,
+) -> Result<Outcome, WorkflowError> {
     let stage = ctx.answer(STAGE, Stage::Reading);
     let document = ctx.run(fetch_document, submission.document).await?;
 
@@ -110,7 +115,8 @@ pub async fn document_pipeline(ctx: WorkflowContext, submission: Submission) -> 
         Ok(true) => {
             stage.set(Stage::Saving);
             let found = (chunks.len(), facts.len());
-            let pieces = chunks.into_iter().zip(embeddings).map(|(text, embedding)| Piece { text, embedding });
+            let pieces =
+                chunks.into_iter().zip(embeddings).map(|(text, embedding)| Piece { text, embedding });
             let pieces: Vec<Piece> = pieces.collect();
             let parts = pieces.len().div_ceil(PIECES_PER_PART);
             for (index, pieces) in pieces.chunks(PIECES_PER_PART).enumerate() {

@@ -128,7 +128,11 @@ pub fn read(path: &Path) -> Result<Vec<Entry>, LedgerError> {
     let text = text.map_err(|source| LedgerError::Io { path: path.to_owned(), source })?;
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     let entries = complete.lines().enumerate().map(|(at, line)| {
-        serde_json::from_str(line).map_err(|source| LedgerError::Line { path: path.to_owned(), line: at + 1, source })
+        serde_json::from_str(line).map_err(|source| LedgerError::Line {
+            path: path.to_owned(),
+            line: at + 1,
+            source,
+        })
     });
     entries.collect()
 }

@@ -82,7 +82,12 @@ fn sum_findings(entries: &[Entry], orders: &[(Order, End)]) -> Vec<String> {
     let total: u64 = wanted.values().sum();
     for (order, _) in orders.iter().filter(|(_, end)| *end == End::Delivered) {
         move_amount(&mut wanted, &format!("customer:{}", order.customer), "shop", order.cents);
-        move_amount(&mut wanted, &format!("stock:{}", order.article), &format!("shipped:{}", order.id), order.quantity);
+        move_amount(
+            &mut wanted,
+            &format!("stock:{}", order.article),
+            &format!("shipped:{}", order.id),
+            order.quantity,
+        );
         move_amount(&mut wanted, "parcels", &format!("confirmed:{}", order.id), 1);
     }
     let mut found = balances(entries);

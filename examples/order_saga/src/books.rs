@@ -108,7 +108,9 @@ impl Books {
     /// When the file cannot be used.
     pub fn open(path: &Path, opening: &[Entry]) -> Result<Self, BooksError> {
         let books = Self { path: path.to_owned() };
-        books.locked(|entries| if entries.is_empty() { Ok((opening.to_vec(), ())) } else { Ok((Vec::new(), ())) })?;
+        books.locked(
+            |entries| if entries.is_empty() { Ok((opening.to_vec(), ())) } else { Ok((Vec::new(), ())) },
+        )?;
         Ok(books)
     }
 
@@ -128,13 +130,19 @@ impl Books {
     pub fn enter(&self, entry: Entry) -> Result<(), BooksError> {
         self.locked(|entries| {
             match entries.iter().find(|old| old.key == entry.key) {
-                Some(old) if old.kind == Kind::Void => return Err(BooksError::Voided { key: entry.key.clone() }),
+                Some(old) if old.kind == Kind::Void => {
+                    return Err(BooksError::Voided { key: entry.key.clone() });
+                }
                 Some(_) => return Ok((Vec::new(), ())),
                 None => {}
             }
             let held = balances(entries).get(&entry.from).copied().unwrap_or_default();
             if held < entry.amount {
-                return Err(BooksError::Insufficient { account: entry.from.clone(), held, wanted: entry.amount });
+                return Err(BooksError::Insufficient {
+                    account: entry.from.clone(),
+                    held,
+                    wanted: entry.amount,
+                });
             }
             Ok((vec![entry], ()))
         })
@@ -161,7 +169,11 @@ impl Books {
             }
             let held = balances(entries).get(&action.to).copied().unwrap_or_default();
             if held < action.amount {
-                return Err(BooksError::Insufficient { account: action.to.clone(), held, wanted: action.amount });
+                return Err(BooksError::Insufficient {
+                    account: action.to.clone(),
+                    held,
+                    wanted: action.amount,
+                });
             }
             let reverse = Entry {
                 key: key.to_owned(),
@@ -210,8 +222,11 @@ impl Books {
         }
         let lines = text[..complete].lines().enumerate();
         let parsed = lines.map(|(at, line)| {
-            serde_json::from_str(line)
-                .map_err(|source| BooksError::Line { path: self.path.clone(), line: at + 1, source })
+            serde_json::from_str(line).map_err(|source| BooksError::Line {
+                path: self.path.clone(),
+                line: at + 1,
+                source,
+            })
         });
         parsed.collect()
     }

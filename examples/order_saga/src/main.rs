@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use example_ledger::Ledger;
 use ::order_saga::batch;
 use ::order_saga::books::{Books, balances};
 use ::order_saga::saga::order_saga;
 use ::order_saga::shop::Shop;
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use example_ledger::Ledger;
 use stepwell::{Client, ConnectionOptions, Worker};
 
 #[derive(Parser)]

@@ -30,14 +30,22 @@ pub struct Shop {
 impl Shop {
     /// Puts the goods aside.
     #[activity(start_to_close = "30s", retry(initial = "200ms", non_retryable = ["OutOfStock"]))]
-    pub async fn reserve_inventory(&self, ctx: ActivityContext, order: Order) -> Result<Receipt, ActivityError> {
+    pub async fn reserve_inventory(
+        &self,
+        ctx: ActivityContext,
+        order: Order,
+    ) -> Result<Receipt, ActivityError> {
         let (from, to) = (format!("stock:{}", order.article), format!("reserved:{}", order.id));
         self.enter(&ctx, Kind::Reserve, &order, (from, to), order.quantity, "OutOfStock").await
     }
 
     /// Puts them back.
     #[activity(start_to_close = "30s", retry(initial = "200ms"))]
-    pub async fn release_inventory(&self, ctx: ActivityContext, undo: Undo<Order, Receipt>) -> Result<(), ActivityError> {
+    pub async fn release_inventory(
+        &self,
+        ctx: ActivityContext,
+        undo: Undo<Order, Receipt>,
+    ) -> Result<(), ActivityError> {
         self.reverse(&ctx, Kind::Release, &undo).await
     }
 
@@ -50,7 +58,11 @@ impl Shop {
 
     /// Gives it back.
     #[activity(start_to_close = "30s", retry(initial = "200ms"))]
-    pub async fn refund_payment(&self, ctx: ActivityContext, undo: Undo<Order, Receipt>) -> Result<(), ActivityError> {
+    pub async fn refund_payment(
+        &self,
+        ctx: ActivityContext,
+        undo: Undo<Order, Receipt>,
+    ) -> Result<(), ActivityError> {
         self.reverse(&ctx, Kind::Refund, &undo).await
     }
 
@@ -58,7 +70,8 @@ impl Shop {
     #[activity(start_to_close = "30s", retry(initial = "200ms", non_retryable = ["AddressUnknown", "NoParcels"]))]
     pub async fn book_parcel(&self, ctx: ActivityContext, order: Order) -> Result<Receipt, ActivityError> {
         if order.address == NOWHERE {
-            let unknown = ActivityError::new("AddressUnknown", format!("no carrier knows {:?}", order.address));
+            let unknown =
+                ActivityError::new("AddressUnknown", format!("no carrier knows {:?}", order.address));
             return self.ledger.around(&ctx, async { Err(unknown) }).await;
         }
         if order.address.starts_with(ISLAND) && ctx.info().attempt == 1 {
@@ -71,7 +84,11 @@ impl Shop {
 
     /// Gives the booking up.
     #[activity(start_to_close = "30s", retry(initial = "200ms"))]
-    pub async fn cancel_parcel(&self, ctx: ActivityContext, undo: Undo<Order, Receipt>) -> Result<(), ActivityError> {
+    pub async fn cancel_parcel(
+        &self,
+        ctx: ActivityContext,
+        undo: Undo<Order, Receipt>,
+    ) -> Result<(), ActivityError> {
         self.reverse(&ctx, Kind::Unbook, &undo).await
     }
 
@@ -84,7 +101,11 @@ impl Shop {
 
     /// Tells the customer.
     #[activity(start_to_close = "30s", retry(initial = "200ms"))]
-    pub async fn send_confirmation(&self, ctx: ActivityContext, order: Order) -> Result<Confirmation, ActivityError> {
+    pub async fn send_confirmation(
+        &self,
+        ctx: ActivityContext,
+        order: Order,
+    ) -> Result<Confirmation, ActivityError> {
         let (from, to) = (format!("booked:{}", order.id), format!("confirmed:{}", order.id));
         let receipt = self.enter(&ctx, Kind::Confirm, &order, (from, to), 1, "NotBooked").await?;
         Ok(Confirmation { order: order.id, parcel: receipt.key })

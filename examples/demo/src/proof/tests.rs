@@ -76,14 +76,23 @@ fn doctored_ledgers_are_found_out() {
         let mut ledger = ledger();
         change(&mut ledger);
         let findings = check(&ledger);
-        assert!(findings.iter().any(|finding| finding.contains(reason)), "expected {reason:?}, found {findings:?}");
+        assert!(
+            findings.iter().any(|finding| finding.contains(reason)),
+            "expected {reason:?}, found {findings:?}"
+        );
     };
     doctored(
         &|ledger| ledger.push(entry(150, WORKER, "1", 2, Phase::Started)),
         "began after the end of the step had been recorded",
     );
-    doctored(&|ledger| ledger.push(entry(99, WORKER, "1", 2, Phase::Started)), "but the step ended with attempt 1");
-    doctored(&|ledger| ledger.push(entry(99, WORKER, "1", 1, Phase::Started)), "attempt 1 was executed 2 times");
+    doctored(
+        &|ledger| ledger.push(entry(99, WORKER, "1", 2, Phase::Started)),
+        "but the step ended with attempt 1",
+    );
+    doctored(
+        &|ledger| ledger.push(entry(99, WORKER, "1", 1, Phase::Started)),
+        "attempt 1 was executed 2 times",
+    );
     doctored(
         &|ledger| ledger.push(entry(330, WORKER, "undo-3", 2, Phase::Started)),
         "but the step ended with attempt 1",
@@ -121,22 +130,40 @@ fn steps_are_read_off_the_records() {
         .unwrap()
     };
     let records = [
-        record(1, r#""turn": {"commands": [
+        record(
+            1,
+            r#""turn": {"commands": [
             {"run_activity": {"seq": 1, "type": "charge", "queue": "q", "input": null, "options": {},
-             "compensation": {"type": "refund", "queue": "q", "options": {}}}}], "worker": "w1", "delivered": 0}"#),
-        record(2, r#""events": [{"attempt_failed": {"step": "1", "attempt": 1, "retry_at_ms": 0,
-            "failure": {"kind": "lost", "type": "WorkerLost", "message": ""}}}]"#),
-        record(3, r#""events": [{"activity_completed": {"seq": 1, "attempt": 2, "result": null}}],
-            "turn": {"commands": [], "worker": "w2", "delivered": 1}"#),
+             "compensation": {"type": "refund", "queue": "q", "options": {}}}}], "worker": "w1", "delivered": 0}"#,
+        ),
+        record(
+            2,
+            r#""events": [{"attempt_failed": {"step": "1", "attempt": 1, "retry_at_ms": 0,
+            "failure": {"kind": "lost", "type": "WorkerLost", "message": ""}}}]"#,
+        ),
+        record(
+            3,
+            r#""events": [{"activity_completed": {"seq": 1, "attempt": 2, "result": null}}],
+            "turn": {"commands": [], "worker": "w2", "delivered": 1}"#,
+        ),
         record(4, r#""events": [{"compensation_started": {"seq": 1}}]"#),
-        record(5, r#""events": [{"compensation_completed": {"seq": 1}}],
-            "turn": {"commands": [], "worker": "w2", "delivered": 0}"#),
+        record(
+            5,
+            r#""events": [{"compensation_completed": {"seq": 1}}],
+            "turn": {"commands": [], "worker": "w2", "delivered": 0}"#,
+        ),
     ];
     let history = RunHistory::new("w", &records);
     let charge = &history.steps[&StepId::Action(1)];
-    assert_eq!((charge.activity.as_str(), charge.ended, charge.last_attempt), ("charge", Some((300, true)), 2));
+    assert_eq!(
+        (charge.activity.as_str(), charge.ended, charge.last_attempt),
+        ("charge", Some((300, true)), 2)
+    );
     assert_eq!(charge.failed, BTreeMap::from([(1, FailureKind::Lost)]));
     let refund = &history.steps[&StepId::Undo(1)];
-    assert_eq!((refund.activity.as_str(), refund.ended, refund.last_attempt), ("refund", Some((500, true)), 1));
+    assert_eq!(
+        (refund.activity.as_str(), refund.ended, refund.last_attempt),
+        ("refund", Some((500, true)), 1)
+    );
     assert_eq!(history.workers, ["w1", "w2"]);
 }
