@@ -24,7 +24,7 @@ pub struct Failure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry_delay_ms: Option<u64>,
     /// Data for the code that handles it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
     pub details: Option<Payload>,
     /// What led to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -91,7 +91,11 @@ pub enum Event {
         /// When the next attempt may start, in milliseconds since 1970.
         retry_at_ms: u64,
         /// The last heartbeat details, for the next attempt.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "crate::payload::present"
+        )]
         heartbeat: Option<Payload>,
     },
     /// A worker began an attempt. Recorded only for steps with a `schedule_to_start` timeout.

@@ -113,7 +113,11 @@ pub enum Outcome {
         /// Why.
         failure: Failure,
         /// The last heartbeat details, for the next attempt.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "crate::payload::present"
+        )]
         heartbeat: Option<Payload>,
     },
     /// It stopped because it was told to.

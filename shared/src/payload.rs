@@ -58,6 +58,19 @@ impl Payload {
     }
 }
 
+/// Reads an optional field that is there: JSON `null` is a value like any other, and only a field that is
+/// missing is `None`. For `#[serde(default, deserialize_with = "…")]`.
+///
+/// # Errors
+/// When the value is not a `T`.
+pub fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 impl Default for Payload {
     fn default() -> Self {
         Self::null()

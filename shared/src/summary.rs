@@ -29,7 +29,7 @@ pub struct RunSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at_ms: Option<u64>,
     /// What it returned, if it completed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
     pub result: Option<Payload>,
     /// Why it ended otherwise, or why it is rolling back.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -47,7 +47,7 @@ pub struct ActivityTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maximum_attempts: Option<u32>,
     /// The last heartbeat details of the attempt before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::payload::present")]
     pub heartbeat: Option<Payload>,
     /// Why the attempt before failed, for a person: `Type: message`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,10 +56,16 @@ pub struct ActivityTask {
 
 /// The input of a compensation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "I: Deserialize<'de>, O: Deserialize<'de>"))]
 pub struct UndoInput<I = Payload, O = Payload> {
     /// What the action was given.
     pub input: I,
     /// What the action returned; `None` when it failed, was cancelled, or its outcome is unknown.
+    #[serde(
+        default = "Option::default",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::payload::present"
+    )]
     pub output: Option<O>,
     /// The action's idempotency key, to find what it did.
     pub idempotency_key: String,
