@@ -5,10 +5,15 @@
 //! workflow code, too; [`init`] installs a subscriber that has it.
 
 use std::cell::Cell;
+use std::io::IsTerminal;
 
 use tracing_subscriber::filter::{DynFilterFn, EnvFilter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// What is logged when `RUST_LOG` says nothing. What the NATS client has to say of its connection, Stepwell
+/// says itself.
+const DEFAULT_LEVEL: &str = "info,async_nats=warn";
 
 thread_local! {
     static REPLAYING: Cell<bool> = const { Cell::new(false) };
@@ -44,11 +49,13 @@ pub fn not_replaying<S>() -> DynFilterFn<S> {
     DynFilterFn::new(|_, _| !REPLAYING.get())
 }
 
-/// Logs to standard error, at the level that `RUST_LOG` names or `info`, without what is replayed. Does
-/// nothing when a subscriber is installed.
+/// Logs to standard error, at the level that `RUST_LOG` names or `info`, without what is replayed. In
+/// colour on a terminal, unless `NO_COLOR` is set. Does nothing when a subscriber is installed.
 pub fn init() {
-    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(not_replaying());
+    let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LEVEL));
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(color);
+    let layer = layer.with_filter(not_replaying());
     let _ = tracing_subscriber::registry().with(level).with(layer).try_init();
 }
 
