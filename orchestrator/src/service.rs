@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use stepwell_connection::ConnectionOptions;
 use stepwell_connection::provision::{ProvisionOptions, provision};
@@ -16,6 +17,9 @@ use crate::lease::Lease;
 use crate::metric_definitions::Metrics;
 use crate::options::Options;
 use crate::workers::Workers;
+
+/// Pause before taking over is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs an orchestrator until `shutdown` is cancelled, then hands over in good order.
 ///
@@ -79,8 +83,14 @@ async fn take_turns(
             () = shutdown.cancelled() => return Ok(()),
             acquired = Lease::acquire(&ground.connection, holder, ground.options.lease) => acquired,
         };
-        let mut lease =
-            acquired.map_err(|source| OrchestratorError::Start { doing: "taking the lease", source })?;
+        let mut lease = match acquired {
+            Ok(lease) => lease,
+            Err(error) => {
+                tracing::warn!(%error, "the lease cannot be asked for; trying again");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
         let engine = tokio::select! {
             engine = Engine::start(ground) => engine,
             () = lease.keep() => {
@@ -90,9 +100,20 @@ async fn take_turns(
         };
         let engine = match engine {
             Ok(engine) => engine,
-            Err(error) => {
+            Err(error @ OrchestratorError::StreamRegressed { .. }) => {
                 lease.release().await;
                 return Err(error);
+            }
+            Err(
+                error @ (OrchestratorError::Connect(_)
+                | OrchestratorError::Provision(_)
+                | OrchestratorError::Start { .. }
+                | OrchestratorError::Http { .. }),
+            ) => {
+                tracing::warn!(%error, "taking over failed; trying again");
+                lease.release().await;
+                tokio::time::sleep(PAUSE).await;
+                continue;
             }
         };
         active.send_replace(Some(Arc::clone(engine.shell())));
