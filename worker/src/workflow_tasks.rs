@@ -83,10 +83,12 @@ impl WorkflowTasks {
             let Some(message) = message else { return };
             let Ok(permit) = Arc::clone(&side.concurrent).acquire_owned().await else { return };
             let side = Arc::clone(&side);
-            tracker.spawn(async move {
+            // Tokio makes tasks yield that do much at once, by holding back wakes; in workflow code that
+            // would look like waiting for something foreign. One task does one turn and ends.
+            tracker.spawn(tokio::task::unconstrained(async move {
                 side.handle(message).await;
                 drop(permit);
-            });
+            }));
         }
         side.ending.store(true, Ordering::Relaxed);
         let (sticky, any) = self.0.get_mut();
