@@ -16,7 +16,7 @@ use stepwell_shared::message::Outcome;
 use stepwell_shared::payload::Payload;
 use stepwell_shared::subject::{self, Bucket};
 use stepwell_shared::task::ActivityTask;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ pub(crate) struct ActivitySide {
     /// Cancelled when attempts are no longer waited for.
     pub(crate) give_up: CancellationToken,
     pub(crate) heartbeats: OnceCell<async_nats::jetstream::kv::Store>,
+    /// How long the server waits for a word about a task.
+    pub(crate) ack_wait: watch::Sender<Duration>,
 }
 
 /// A task as it arrived.

@@ -216,7 +216,11 @@ async fn find_consumer(side: &ActivitySide) {
     let mut wait = FIRST_RETRY;
     loop {
         let error = match ensure_queue(&side.connection, &side.queue).await {
-            Ok(_) => return,
+            Ok(consumer) => {
+                // An operator may have made it with another one.
+                side.ack_wait.send_replace(consumer.cached_info().config.ack_wait);
+                return;
+            }
             Err(error) => error,
         };
         if let ProvisionError::NotProvisioned { .. } = error {

@@ -7,30 +7,33 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use stepwell_connection::provision::ACK_WAIT;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::subject;
 use stepwell_shared::task::CancelActivity;
-use tokio::time::MissedTickBehavior;
 
 use crate::activity_runner::ActivitySide;
 
-/// How often the server is told: two may be lost before a task is given to another worker.
-const INTERVAL: Duration = Duration::from_millis(ACK_WAIT.as_millis() as u64 / 3);
+/// How often the server is told, as a part of the time that it waits: two words may be lost before a task is
+/// given to another worker.
+const PARTS: u32 = 3;
 
-/// Attempts younger than this are not spoken of; with the interval that is half the time the server waits.
-const MIN_AGE: Duration = Duration::from_millis(ACK_WAIT.as_millis() as u64 / 6);
+/// Shortest time between two words, whatever the consumer's configuration says.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The attempt goes on.
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
 /// Says that attempts are alive, until it is dropped.
 pub(crate) async fn keep_alive(side: Arc<ActivitySide>) {
-    let mut ticks = tokio::time::interval(INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ack_wait = side.ack_wait.subscribe();
     loop {
-        ticks.tick().await;
-        for ack in side.running.alive(MIN_AGE) {
+        let interval = (*ack_wait.borrow_and_update() / PARTS).max(MIN_INTERVAL);
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            Ok(()) = ack_wait.changed() => continue,
+        }
+        // Most attempts end before anybody has to speak of them.
+        for ack in side.running.alive(interval / 2) {
             side.answer(&ack, IN_PROGRESS.clone()).await;
         }
     }

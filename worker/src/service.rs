@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stepwell_connection::Connection;
+use stepwell_connection::provision::ACK_WAIT;
 use stepwell_shared::ids::{Name, WorkerId};
 use stepwell_worker_replay::record_panic_locations;
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,7 @@ impl Service {
             running: RunningAttempts::default(),
             give_up: CancellationToken::new(),
             heartbeats: OnceCell::new(),
+            ack_wait: watch::Sender::new(ACK_WAIT),
         });
         let ready = Arc::new(AtomicBool::new(false));
         let health = Health { metrics, connection: connection.clone(), ready };

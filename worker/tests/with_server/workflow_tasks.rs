@@ -1,0 +1,328 @@
+//! How workflow tasks are answered. The test keeps the history.
+
+use std::time::Duration;
+
+use stepwell::prelude::*;
+use stepwell::shared::command::Command;
+use stepwell::shared::encoding::{VERSION, decode, encode};
+use stepwell::shared::history::{Event, Record, RunStarted, StallKind, Turn};
+use stepwell::shared::ids::{WorkerId, WorkflowId};
+use stepwell::shared::subject;
+use stepwell::shared::task::{Answer, Work, WorkflowTask, WorkflowTaskReply};
+use stepwell_connection::chunked;
+
+use crate::support::{PATIENCE, QUEUE, RunningWorker, World, json, name, queue, run_id, within};
+
+const STEPS: Query<(), u32> = Query::new("steps");
+
+#[activity(start_to_close = "10s")]
+async fn double(_ctx: ActivityContext, n: u32) -> Result<u32, ActivityError> {
+    Ok(n * 2)
+}
+
+/// Doubles a number three times.
+#[workflow]
+async fn eight_times(ctx: WorkflowContext, n: u32) -> Result<u32, WorkflowError> {
+    let steps = ctx.answer(STEPS, 0);
+    let mut value = n;
+    for step in 1..=3 {
+        value = ctx.run(double, value).await?;
+        steps.set(step);
+    }
+    Ok(value)
+}
+
+#[workflow]
+async fn explodes(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    panic!("bang")
+}
+
+#[workflow]
+async fn sleeps_on_tokio(_ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// Asks for more than fits into one message.
+#[workflow]
+async fn talkative(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    let text = "x".repeat(400_000);
+    let calls = (0..5).map(|_| ctx.run_untyped("print", json(&text)).start_to_close(secs(1)));
+    let _ = join_all(calls).await;
+    Ok(())
+}
+
+/// The test as the orchestrator of one run.
+struct Run {
+    world: World,
+    workflow: &'static str,
+    records: Vec<Record>,
+    first_sequence: u64,
+    worker: Option<WorkerId>,
+}
+
+impl Run {
+    async fn new(world: World, workflow: &'static str) -> Self {
+        Self { world, workflow, records: Vec::new(), first_sequence: 0, worker: None }
+    }
+
+    fn id() -> WorkflowId {
+        WorkflowId::new("order 7").unwrap()
+    }
+
+    fn history_subject(&self) -> String {
+        subject::history(self.world.connection.namespace(), &Self::id(), 16)
+    }
+
+    fn after(&self) -> u64 {
+        self.records.iter().rev().find(|record| record.turn.is_some()).map_or(0, |record| record.index)
+    }
+
+    async fn ask(&self, work: Work) -> WorkflowTaskReply {
+        let task = WorkflowTask {
+            v: VERSION,
+            workflow_id: Self::id(),
+            run_id: run_id(),
+            workflow_type: name(self.workflow),
+            history_subject: self.history_subject(),
+            first_sequence: self.first_sequence,
+            after: self.after(),
+            work,
+        };
+        let namespace = self.world.connection.namespace();
+        let subject = match &self.worker {
+            Some(worker) => subject::sticky_workflow_task(namespace, &queue(), worker),
+            None => subject::workflow_task(namespace, &queue()),
+        };
+        let answer = chunked::request(&self.world.connection, subject, encode(&task), PATIENCE).await;
+        decode(&answer.expect("an answer")).expect("a reply")
+    }
+
+    async fn turn(&self, events: &[Event]) -> WorkflowTaskReply {
+        let index = self.records.len() as u64 + 1;
+        self.ask(Work::Turn { at_ms: 1_000 * index, events: events.to_vec(), index }).await
+    }
+
+    async fn query(&self, query: &str) -> WorkflowTaskReply {
+        self.ask(Work::Query { name: name(query), argument: json(()) }).await
+    }
+
+    /// Records what was answered, as the orchestrator would.
+    async fn record(&mut self, events: Vec<Event>, commands: Vec<Command>) {
+        let index = self.records.len() as u64 + 1;
+        let delivered = events.len() as u32;
+        let record = Record {
+            v: VERSION,
+            run_id: run_id(),
+            index,
+            at_ms: 1_000 * index,
+            through: index,
+            events,
+            turn: Some(Turn { commands, worker: None, delivered }),
+            stall: None,
+        };
+        let publisher = self.world.connection.publisher();
+        let sent = publisher.publish(self.history_subject(), None, encode(&record).into()).await;
+        let ack = sent.expect("it is sent").await.expect("it is stored");
+        if self.first_sequence == 0 {
+            self.first_sequence = ack.sequence;
+        }
+        self.records.push(record);
+    }
+
+    /// A turn whose answer is recorded.
+    async fn step(&mut self, event: Event) -> (Vec<Command>, bool) {
+        let reply = self.turn(std::slice::from_ref(&event)).await;
+        let Answer::Commands { commands } = reply.answer else { panic!("no commands: {:?}", reply.answer) };
+        self.worker = Some(reply.worker);
+        self.record(vec![event], commands.clone()).await;
+        (commands, reply.replayed)
+    }
+
+    async fn stalled(&self, event: Event) -> (StallKind, String) {
+        let reply = self.turn(&[event]).await;
+        let Answer::Stalled { kind, message } = reply.answer else {
+            panic!("not stalled: {:?}", reply.answer)
+        };
+        (kind, message)
+    }
+}
+
+async fn worker(world: &World, cached: usize) -> RunningWorker {
+    let worker = world.worker().await.max_cached_workflows(cached);
+    let worker =
+        worker.workflow(eight_times).workflow(explodes).workflow(sleeps_on_tokio).workflow(talkative);
+    world.run(worker).await
+}
+
+fn started(workflow: &str, input: u32) -> Event {
+    Event::RunStarted(Box::new(RunStarted {
+        workflow_type: name(workflow),
+        queue: queue(),
+        input: if workflow == "eight_times" { json(input) } else { json(()) },
+        request_id: None,
+        run_timeout_ms: None,
+        execution_timeout_ms: None,
+    }))
+}
+
+fn completed(seq: u32, result: u32) -> Event {
+    Event::ActivityCompleted { seq, attempt: 1, result: json(result) }
+}
+
+/// The input of the one activity that is asked for.
+fn asked(commands: &[Command]) -> u32 {
+    let [Command::RunActivity(run)] = commands else { panic!("not one activity: {commands:?}") };
+    assert_eq!((run.activity_type.as_str(), run.queue.as_str()), ("double", QUEUE));
+    run.input.decode().unwrap()
+}
+
+#[tokio::test]
+async fn a_run_goes_on_in_memory_or_from_its_history() {
+    for (cached, replays) in [(10, false), (0, true)] {
+        let world = World::new().await;
+        let _worker = worker(&world, cached).await;
+        let mut run = Run::new(world, "eight_times").await;
+        let (commands, replayed) = run.step(started("eight_times", 1)).await;
+        assert_eq!((asked(&commands), replayed), (1, false));
+        for (seq, value) in [(1, 2), (2, 4)] {
+            let (commands, replayed) = run.step(completed(seq, value)).await;
+            assert_eq!((asked(&commands), replayed), (value, replays));
+        }
+        let (commands, replayed) = run.step(completed(3, 8)).await;
+        assert_eq!(commands, [Command::CompleteRun { result: json(8) }]);
+        assert_eq!(replayed, replays);
+    }
+}
+
+#[tokio::test]
+async fn code_that_is_ahead_of_the_history_is_replayed() {
+    let world = World::new().await;
+    let _worker = worker(&world, 10).await;
+    let mut run = Run::new(world, "eight_times").await;
+    run.step(started("eight_times", 1)).await;
+    // The answer is lost before it is recorded; the orchestrator asks again.
+    let lost = run.turn(&[completed(1, 2)]).await;
+    let again = run.turn(&[completed(1, 2)]).await;
+    assert_eq!(again.answer, lost.answer);
+    assert_eq!((lost.replayed, again.replayed), (false, true));
+    // And another time from the beginning.
+    run.records.clear();
+    let first = run.turn(&[started("eight_times", 5)]).await;
+    let Answer::Commands { commands } = first.answer else { panic!("{:?}", first.answer) };
+    assert_eq!((asked(&commands), first.replayed), (5, false));
+}
+
+#[tokio::test]
+async fn another_worker_goes_on_from_the_history() {
+    let world = World::new().await;
+    let first = worker(&world, 10).await;
+    let mut run = Run::new(world, "eight_times").await;
+    run.step(started("eight_times", 1)).await;
+    run.step(completed(1, 2)).await;
+    first.end().await;
+    run.worker = None;
+    let _second = worker(&run.world, 10).await;
+    let (commands, replayed) = run.step(completed(2, 4)).await;
+    assert_eq!((asked(&commands), replayed), (4, true));
+}
+
+#[tokio::test]
+async fn code_that_contradicts_the_history_stalls() {
+    let world = World::new().await;
+    let _worker = worker(&world, 0).await;
+    let mut run = Run::new(world, "eight_times").await;
+    run.record(vec![started("eight_times", 1)], vec![Command::StartTimer { seq: 1, delay_ms: 5 }]).await;
+    let (kind, message) = run.stalled(completed(1, 2)).await;
+    assert_eq!(kind, StallKind::Nondeterminism, "{message}");
+    assert!(message.contains("double"), "{message}");
+}
+
+#[tokio::test]
+async fn code_that_fails_stalls_only_itself() {
+    let world = World::new().await;
+    let _worker = worker(&world, 10).await;
+    let mut run = Run::new(world, "explodes").await;
+    let (kind, message) = run.stalled(started("explodes", 0)).await;
+    assert_eq!(kind, StallKind::Panic);
+    assert!(message.contains("bang") && message.contains("workflow_tasks.rs"), "{message}");
+    run.workflow = "sleeps_on_tokio";
+    assert_eq!(run.stalled(started("sleeps_on_tokio", 0)).await.0, StallKind::ForeignWait);
+    run.workflow = "unheard_of";
+    let (kind, message) = run.stalled(started("unheard_of", 0)).await;
+    assert_eq!(kind, StallKind::UnknownType);
+    let there = "`eight_times`, `explodes`, `sleeps_on_tokio` and `talkative`";
+    assert!(message.contains("no workflow `unheard_of`") && message.contains(there), "{message}");
+    run.workflow = "eight_times";
+    let bad = Event::RunStarted(Box::new(RunStarted {
+        input: json("no number"),
+        ..match started("eight_times", 1) {
+            Event::RunStarted(started) => *started,
+            other => panic!("{other:?}"),
+        }
+    }));
+    let (kind, message) = run.stalled(bad).await;
+    assert_eq!(kind, StallKind::InvalidTurn);
+    assert!(message.contains("`eight_times` is not a `u32`"), "{message}");
+    assert_eq!(asked(&run.step(started("eight_times", 3)).await.0), 3);
+}
+
+#[tokio::test]
+async fn a_history_that_is_missing_stalls_and_one_that_is_late_is_waited_for() {
+    let world = World::new().await;
+    let _worker = worker(&world, 0).await;
+    let mut run = Run::new(world, "eight_times").await;
+    let (first, _) = run.step(started("eight_times", 1)).await;
+    let commands = vec![Command::CancelTimer { seq: 1 }];
+    let turn = Some(Turn { commands, worker: None, delivered: 0 });
+    let record = Record { index: 2, turn, events: Vec::new(), ..run.records[0].clone() };
+    run.records.push(record);
+    let (kind, message) = run.stalled(completed(1, 2)).await;
+    assert_eq!(kind, StallKind::TaskTimeout);
+    assert!(message.contains("up to record 2") && message.contains("it has 1 records"), "{message}");
+    // Asked before the record is there.
+    run.records.pop();
+    let late = run.turn(&[completed(1, 2)]).await;
+    let Answer::Commands { commands: second } = late.answer else { panic!("{:?}", late.answer) };
+    assert_eq!((asked(&first), asked(&second)), (1, 2));
+}
+
+#[tokio::test]
+async fn queries_are_answered_from_the_state_as_it_is() {
+    for cached in [10, 0] {
+        let world = World::new().await;
+        let _worker = worker(&world, cached).await;
+        let mut run = Run::new(world, "eight_times").await;
+        for (event, steps) in [(started("eight_times", 1), 0), (completed(1, 2), 1), (completed(2, 4), 2)] {
+            run.step(event).await;
+            assert_eq!(run.query("steps").await.answer, Answer::QueryResult { result: json(steps) });
+        }
+        let Answer::QueryFailed { message } = run.query("stepz").await.answer else { panic!("answered") };
+        assert!(message.contains("`stepz`") && message.contains("steps"), "{message}");
+        run.step(completed(3, 8)).await;
+        // Closed runs answer, too.
+        assert_eq!(run.query("steps").await.answer, Answer::QueryResult { result: json(3) });
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_comes_in_parts() {
+    let world = World::new().await;
+    let _worker = worker(&world, 10).await;
+    let mut run = Run::new(world, "talkative").await;
+    let reply = run.turn(&[started("talkative", 0)]).await;
+    let Answer::Commands { commands } = reply.answer else { panic!("no commands") };
+    assert_eq!(commands.len(), 5);
+    run.worker = Some(reply.worker);
+}
+
+#[tokio::test]
+async fn one_run_has_one_task_at_a_time_and_many_runs_have_many() {
+    let world = World::new().await;
+    let _worker = worker(&world, 10).await;
+    let run = Run::new(world, "eight_times").await;
+    let answers = join_all((0..50).map(|_| run.query("steps"))).await;
+    assert!(answers.iter().all(|reply| matches!(reply.answer, Answer::QueryFailed { .. })));
+    let answers = join_all((0..50).map(|_| run.turn(&[])));
+    assert_eq!(within(answers).await.len(), 50);
+}
