@@ -12,6 +12,7 @@ pub mod provision;
 
 mod ack;
 mod connection;
+mod login;
 mod options;
 mod publisher;
 mod replies;

@@ -10,6 +10,7 @@ use stepwell_shared::ids::Namespace;
 use thiserror::Error;
 
 use crate::connection::{Complaint, Connection};
+use crate::login::{Login, login};
 
 /// Where a server is looked for when nothing is said.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -222,7 +223,7 @@ impl ConnectionOptions {
     pub async fn connect(&self, client_name: &str) -> Result<Connection, ConnectError> {
         let servers = self.servers()?;
         let complaint = Complaint::default();
-        let options = self.client_options(client_name, complaint.clone()).await?;
+        let options = self.client_options(client_name, complaint.clone(), login(&servers)).await?;
         let client = options.connect(servers).await.map_err(|error| self.not_connected(&error))?;
         let started = Connection::start(client, self.namespace.clone(), complaint).await;
         started.map_err(|error| ConnectError::Unreachable {
@@ -275,6 +276,7 @@ impl ConnectionOptions {
         &self,
         client_name: &str,
         complaint: Complaint,
+        in_url: Option<Login>,
     ) -> Result<ConnectOptions, ConnectError> {
         let mut options = ConnectOptions::new()
             .name(client_name)
@@ -289,6 +291,14 @@ impl ConnectionOptions {
                 }
                 async {}
             });
+        // What is said beside the URL goes before what is said in it.
+        match in_url {
+            Some(Login::User(user, password)) if self.nats_user.is_none() => {
+                options = options.user_and_password(user, password);
+            }
+            Some(Login::Token(token)) => options = options.token(token),
+            Some(Login::User(..)) | None => {}
+        }
         if let Some(path) = &self.nats_creds {
             let read = options.credentials_file(path).await;
             options = read.map_err(|error| wrong("--nats-creds", format!("{}: {error}", path.display())))?;
