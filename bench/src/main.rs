@@ -26,7 +26,10 @@ fn main() -> Result<()> {
         )
         .with_writer(std::io::stderr)
         .init();
-    let runtime = tokio::runtime::Runtime::new()?;
+    let which = match &arguments.role { Some(Role::Role { name, .. }) => format!("{name:?}"), None => "x".into() };
+    let runtime = if std::env::var("BENCH_CURRENT").unwrap_or_default().split(',').any(|it| !it.is_empty() && which.contains(it)) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?
+    } else { tokio::runtime::Runtime::new()? };
     match &arguments.role {
         Some(Role::Role { name, nats_url, namespace }) => {
             runtime.block_on(roles::run(*name, nats_url, namespace))

@@ -17,7 +17,7 @@ use crate::arguments::{Arguments, Measurement};
 use crate::report::{Figures, Report};
 use stage::Stage;
 
-pub(crate) use load::Kind;
+pub(crate) use load::{Kind, SIGNAL};
 pub(crate) use window::Window;
 
 /// Measures what is asked for and prints it.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use stepwell_connection::provision::{ProvisionOptions, provision};
 use stepwell_connection::{Connection, ConnectionOptions};
 use stepwell_nats_server::NatsServer;
 use stepwell_shared::ids::Namespace;
@@ -91,6 +92,8 @@ impl Side {
         let mut options = ConnectionOptions::to_url(&server.url());
         options.namespace = namespace.clone();
         let connection = options.connect("stepwell bench driver").await?;
+        // Workers want a namespace to exist, and an orchestrator needs a moment to make one.
+        provision(&connection, &ProvisionOptions::default()).await?;
         let crew = Crew::start(
             &server.url(),
             &namespace,

@@ -1,6 +1,7 @@
 //! The floor in the place of the activity worker.
 
 use anyhow::{Context as _, Result};
+use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -35,6 +36,8 @@ async fn work(connection: &Connection, task: &Message, report: Bytes) -> Result<
     let (lane, step) = lane::parse_attempt_id(id.as_str()).context("a task of no lane")?;
     let address = EventAddress::Report { run_id: lane::run_id(lane), step };
     let subject = subject::event(connection.namespace(), &lane::workflow_id(lane), &address);
-    connection.publisher().publish(subject, None, report).await?.await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(MESSAGE_ID, format!("report-{}", id.as_str()));
+    connection.publisher().publish(subject, Some(headers), report).await?.await?;
     task.ack().await.map_err(|error| anyhow::anyhow!("the task was not acknowledged: {error}"))
 }

@@ -2,11 +2,13 @@
 //! side is taken away.
 
 use anyhow::Result;
+use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use futures_util::StreamExt as _;
 use stepwell_connection::Connection;
 use stepwell_connection::provision::{ensure_queue, settings};
 use stepwell_shared::encoding::{VERSION, decode, encode};
+use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::ActivityTask;
@@ -41,8 +43,11 @@ async fn report(connection: &Connection, message: &Message) -> Result<()> {
         schedule_to_start_ms: Some(0),
         execution_ms: Some(0),
     };
-    let address = EventAddress::Report { run_id: task.run_id, step: task.step };
+    let run_id = task.run_id;
+    let address = EventAddress::Report { run_id: run_id.clone(), step: task.step };
     let subject = subject::event(connection.namespace(), &task.workflow_id, &address);
-    connection.publisher().publish(subject, None, encode(&report).into()).await?.await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(MESSAGE_ID, format!("report-{run_id}/{}/{}", task.step, task.attempt));
+    connection.publisher().publish(subject, Some(headers), encode(&report).into()).await?.await?;
     message.ack().await.map_err(|error| anyhow::anyhow!("the task was not acknowledged: {error}"))
 }

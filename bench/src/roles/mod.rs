@@ -3,6 +3,7 @@
 
 mod bare_activities;
 mod bare_workflows;
+mod workflows;
 
 use std::io::Read as _;
 
@@ -23,8 +24,11 @@ pub(crate) const MAX_ACTIVITIES: usize = 500;
 pub(crate) const ACTIVITY: &str = "bench_step";
 
 /// The queue of all workers.
+const QUEUE: &str = "bench";
+
+/// The queue of all workers.
 pub(crate) fn queue() -> Name {
-    Name::new("bench").expect("a valid name")
+    Name::new(QUEUE).expect("a valid name")
 }
 
 /// Tells the process that started this one.
@@ -34,31 +38,31 @@ pub(crate) fn say_ready() {
 
 /// Is a process of this role until standard input ends.
 pub(crate) async fn run(role: RoleName, nats_url: &str, namespace: &Namespace) -> Result<()> {
-    let shutdown = until_input_ends();
+    let stop = until_input_ends();
     let mut options = ConnectionOptions::to_url(nats_url);
     options.namespace = namespace.clone();
-    if role == RoleName::Orchestrator {
-        // Whether it works is seen by the first workflow; it stands by until then.
-        say_ready();
-        let orchestrator = Options { no_http: true, ..Options::default() };
-        stepwell_orchestrator::run(&options, orchestrator, shutdown).await?;
-        return Ok(());
-    }
-    tokio::select! {
-        () = shutdown.cancelled() => Ok(()),
-        ended = work(role, &options) => ended,
+    let connect = || options.connect("stepwell bench");
+    match role {
+        RoleName::Orchestrator => {
+            // Whether it works is seen by the first workflow.
+            say_ready();
+            let settings = Options { no_http: true, ..Options::default() };
+            Ok(stepwell_orchestrator::run(&options, settings, stop).await?)
+        }
+        RoleName::WorkflowWorker => workflows::work_workflows(connect().await?, stop).await,
+        RoleName::ActivityWorker => workflows::work_activities(connect().await?, stop).await,
+        RoleName::BareWorkflowWorker => until(&stop, bare_workflows::work(connect().await?)).await,
+        RoleName::BareActivityWorker => until(&stop, bare_activities::work(connect().await?)).await,
+        RoleName::FloorOrchestrator => until(&stop, floor::orchestrate(connect().await?)).await,
+        RoleName::FloorWorkflowWorker => until(&stop, floor::answer_workflow_tasks(connect().await?)).await,
+        RoleName::FloorActivityWorker => until(&stop, floor::work_activities(connect().await?)).await,
     }
 }
 
-async fn work(role: RoleName, options: &ConnectionOptions) -> Result<()> {
-    let connection = options.connect("stepwell bench").await?;
-    match role {
-        RoleName::Orchestrator | RoleName::WorkflowWorker | RoleName::ActivityWorker => Ok(()),
-        RoleName::BareWorkflowWorker => bare_workflows::work(connection).await,
-        RoleName::BareActivityWorker => bare_activities::work(connection).await,
-        RoleName::FloorOrchestrator => floor::orchestrate(connection).await,
-        RoleName::FloorWorkflowWorker => floor::answer_workflow_tasks(connection).await,
-        RoleName::FloorActivityWorker => floor::work_activities(connection).await,
+async fn until(stop: &CancellationToken, work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        ended = work => ended,
     }
 }
 
