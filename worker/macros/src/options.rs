@@ -85,6 +85,15 @@ impl ActivityOptions {
 }
 
 impl Retry {
+    fn complete(&self) -> bool {
+        self.max_attempts.is_some()
+            && self.initial.is_some()
+            && self.coefficient.is_some()
+            && self.max_interval.is_some()
+            && self.jitter.is_some()
+            && self.non_retryable.is_some()
+    }
+
     fn take(&mut self, meta: &ParseNestedMeta<'_>) -> Result<()> {
         match key(meta).as_str() {
             "max_attempts" => set(meta, &mut self.max_attempts, attempts),
@@ -165,8 +174,10 @@ impl ToTokens for Retry {
         if let Some(jitter) = self.jitter {
             fields.extend(quote!(jitter: #jitter,));
         }
+        // Given in vain, the rest would be complained of by lints in the user's crate.
+        let rest = (!self.complete()).then(|| quote!(..::core::default::Default::default()));
         tokens.extend(quote! {
-            ::stepwell::RetryPolicy { #fields ..::core::default::Default::default() }
+            ::stepwell::RetryPolicy { #fields #rest }
         });
     }
 }

@@ -1,6 +1,8 @@
 //! The SDK against a real NATS server. In most tests the test itself is the orchestrator; in the last file
 //! the real one is.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod activities;
 mod client;
 mod end_to_end;

@@ -254,13 +254,9 @@ async fn code_that_fails_stalls_only_itself() {
     let there = "`eight_times`, `explodes`, `sleeps_on_tokio` and `talkative`";
     assert!(message.contains("no workflow `unheard_of`") && message.contains(there), "{message}");
     run.workflow = "eight_times";
-    let bad = Event::RunStarted(Box::new(RunStarted {
-        input: json("no number"),
-        ..match started("eight_times", 1) {
-            Event::RunStarted(started) => *started,
-            other => panic!("{other:?}"),
-        }
-    }));
+    let Event::RunStarted(mut bad) = started("eight_times", 1) else { panic!("no start") };
+    bad.input = json("no number");
+    let bad = Event::RunStarted(bad);
     let (kind, message) = run.stalled(bad).await;
     assert_eq!(kind, StallKind::InvalidTurn);
     assert!(message.contains("`eight_times` is not a `u32`"), "{message}");
