@@ -146,7 +146,8 @@ async fn attempts_are_repeated_as_the_policy_says(cache: Cache) {
 /// How long each next attempt was to wait, as recorded, in milliseconds.
 async fn waits_between_attempts(stage: &Stage, id: &str) -> Vec<u64> {
     let records = stage.cluster.client.workflow_untyped(id).history().await.expect("a history");
-    let events = records.iter().flat_map(|record| record.events.iter().map(move |event| (record.at_ms, event)));
+    let events =
+        records.iter().flat_map(|record| record.events.iter().map(move |event| (record.at_ms, event)));
     let waits = events.filter_map(|(at_ms, event)| match event {
         Event::AttemptFailed { retry_at_ms, .. } => Some(retry_at_ms - at_ms),
         _ => None,
@@ -162,8 +163,12 @@ async fn a_key_is_the_same_for_every_attempt_and_for_no_other_step(cache: Cache)
         let call = Call::of("flaky", json!(plan));
         let handle = client.start(one_activity, id, call).await.expect("it starts");
         let Settled::Ok(value) = result(&handle).await else { panic!("the fourth attempt succeeds") };
-        let keys: Vec<_> =
-            ledger.read().into_iter().filter(|entry| entry.workflow_id == id).map(|entry| entry.key).collect();
+        let keys: Vec<_> = ledger
+            .read()
+            .into_iter()
+            .filter(|entry| entry.workflow_id == id)
+            .map(|entry| entry.key)
+            .collect();
         assert_eq!(keys.len(), 8);
         assert!(keys.iter().all(|key| value[1] == **key), "{keys:?} {value}");
     }

@@ -26,7 +26,7 @@ warm_and_cold!(
 
 async fn runs_complete_and_can_be_started_again(cache: Cache) {
     let stage = Stage::new("complete", cache).await;
-    let client = &stage.cluster.client;
+    let (client, ledger) = (&stage.cluster.client, &stage.cluster.ledger);
     // Ids are any text; what subjects cannot hold is escaped.
     let ids = ["plain", "with spaces and. dots", "wild * cards >", "größe/π", "=41", &"long".repeat(50)];
     together(ids.map(|id| async move {
@@ -34,7 +34,7 @@ async fn runs_complete_and_can_be_started_again(cache: Cache) {
         assert_eq!(result(&handle).await, ["step 1", "step 2", "step 3"]);
         // From another handle, and another client.
         assert_eq!(result(&client.workflow(chain, id)).await.len(), 3);
-        assert_eq!(stage.cluster.ledger.count(id, "note", Phase::Finished), 3);
+        assert_eq!(ledger.count(id, "note", Phase::Finished), 3);
     }))
     .await;
     let first = client.workflow_untyped("plain").describe().await.expect("a description").summary;
@@ -103,11 +103,8 @@ async fn a_failure_keeps_its_type_and_details(cache: Cache) {
 async fn the_code_can_clean_up_when_it_is_cancelled(cache: Cache) {
     let stage = Stage::new("cancel", cache).await;
     let (client, ledger) = (&stage.cluster.client, &stage.cluster.ledger);
-    let wanted = [
-        (Then::Stop, Status::Cancelled),
-        (Then::Fail, Status::Failed),
-        (Then::Return, Status::Completed),
-    ];
+    let wanted =
+        [(Then::Stop, Status::Cancelled), (Then::Fail, Status::Failed), (Then::Return, Status::Completed)];
     together(wanted.map(|(then, wanted)| async move {
         let id = format!("{then:?}");
         let handle = client.start(cleans_up, &id, then).await.expect("it starts");
@@ -148,7 +145,8 @@ async fn a_run_ends_at_its_timeout(cache: Cache) {
     let short = Duration::from_millis(300);
     let run = client.start(cleans_up, "run", Then::Stop).run_timeout(short).await.expect("it starts");
     let execution = client.start(waits, "execution", ()).execution_timeout(short).await.expect("it starts");
-    let roomy = client.start(chain, "roomy", 2).run_timeout(Duration::from_secs(600)).await.expect("it starts");
+    let roomy =
+        client.start(chain, "roomy", 2).run_timeout(Duration::from_secs(600)).await.expect("it starts");
     let (status, why) = failure(&run).await;
     assert_eq!((status, why.error_type.as_str()), (Status::TimedOut, "RunTimeout"));
     assert_eq!(ledger.count("run", "note", Phase::Finished), 1, "the code may clean up");

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use stepwell::shared::failure::Failure;
 use stepwell::{ResultError, Status, WorkflowHandle};
 use stepwell_tests::cluster::{Cluster, WorkerSetup};
-use stepwell_tests::patience::in_time;
+use stepwell_tests::patience::PATIENCE;
 use stepwell_tests::processes::Process;
 
 /// The program that plays orchestrator and worker.
@@ -60,18 +60,23 @@ impl Stage {
 
 /// Waits for a result.
 pub(crate) async fn result<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> O {
-    match in_time(handle.id(), handle.result()).await {
-        Ok(result) => result,
-        Err(error) => panic!("{}: {error}", handle.id()),
-    }
+    ended(handle).await.unwrap_or_else(|error| panic!("{}: {error}", handle.id()))
 }
 
 /// Waits for the end of a run that does not complete: how it ended, and why.
 pub(crate) async fn failure<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> (Status, Failure) {
-    match in_time(handle.id(), handle.result()).await {
+    match ended(handle).await {
         Err(ResultError::Failed { status, failure: Some(failure) }) => (status, failure),
         Ok(_) => panic!("{} completed", handle.id()),
         Err(error) => panic!("{}: {error}", handle.id()),
+    }
+}
+
+/// Waits for the end of a run, and says where it stands if it does not come.
+pub(crate) async fn ended<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> Result<O, ResultError> {
+    match tokio::time::timeout(PATIENCE, handle.result()).await {
+        Ok(ended) => ended,
+        Err(_) => panic!("{} did not end within {PATIENCE:?}: {:#?}", handle.id(), handle.describe().await),
     }
 }
 

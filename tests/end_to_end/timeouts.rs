@@ -59,7 +59,8 @@ async fn each_timeout_ends_what_it_bounds(cache: Cache) {
     };
     let handle = client.start(one_activity, "roomy", roomy).await.expect("it starts");
     assert_eq!(result(&handle).await, Settled::Ok(json!("in time")));
-    let alive = Call { start_to_close: Some(60_000), heartbeat: Some(300), ..Call::of("stay_alive", json!("alive")) };
+    let alive =
+        Call { start_to_close: Some(60_000), heartbeat: Some(300), ..Call::of("stay_alive", json!("alive")) };
     let handle = client.start(one_activity, "alive", alive).await.expect("it starts");
     until("it is alive", || ledger.count("alive", "stay_alive", Phase::Started) == 1).await;
     // The other runs took longer than this heartbeat; the gate opens after one more that does.
@@ -77,7 +78,8 @@ async fn each_timeout_ends_what_it_bounds(cache: Cache) {
 async fn a_heartbeat_hands_over_how_far_it_was(cache: Cache) {
     let stage = Stage::new("heartbeat", cache).await;
     let (client, ledger) = (&stage.cluster.client, &stage.cluster.ledger);
-    let call = Call { start_to_close: Some(60_000), heartbeat: Some(300), ..Call::of("lose_heart", json!(5)) };
+    let call =
+        Call { start_to_close: Some(60_000), heartbeat: Some(300), ..Call::of("lose_heart", json!(5)) };
     let handle = client.start(one_activity, "h", call).await.expect("it starts");
     assert_eq!(result(&handle).await, Settled::Ok(json!([2, 5])), "attempt 2 knows of step 5");
     assert_eq!(ledger.count("h", "lose_heart", Phase::Started), 2);

@@ -18,7 +18,11 @@ pub async fn double(_ctx: ActivityContext, number: i64) -> Result<i64, ActivityE
 
 /// Takes two arguments.
 #[activity(start_to_close = "30s")]
-pub async fn concatenate(_ctx: ActivityContext, left: String, right: String) -> Result<String, ActivityError> {
+pub async fn concatenate(
+    _ctx: ActivityContext,
+    left: String,
+    right: String,
+) -> Result<String, ActivityError> {
     Ok(left + &right)
 }
 
@@ -160,7 +164,11 @@ impl Desk {
 
     /// The first attempt says how far it is and then no more; the next one returns what it was handed.
     #[activity(start_to_close = "60s", heartbeat = "300ms", retry(initial = "20ms"))]
-    pub async fn lose_heart(&self, ctx: ActivityContext, steps: u32) -> Result<(u32, Option<u32>), ActivityError> {
+    pub async fn lose_heart(
+        &self,
+        ctx: ActivityContext,
+        steps: u32,
+    ) -> Result<(u32, Option<u32>), ActivityError> {
         self.write(&ctx, Phase::Started, "")?;
         let handed_over = ctx.last_heartbeat::<u32>();
         if ctx.info().attempt == 1 {
@@ -217,7 +225,11 @@ impl Desk {
 
     /// The compensation of [`travel`].
     #[activity(start_to_close = "30s", retry(initial = "20ms", coefficient = 1.0, max_attempts = 4))]
-    pub async fn return_ticket(&self, ctx: ActivityContext, undo: Undo<Leg, String>) -> Result<(), ActivityError> {
+    pub async fn return_ticket(
+        &self,
+        ctx: ActivityContext,
+        undo: Undo<Leg, String>,
+    ) -> Result<(), ActivityError> {
         let leg = &undo.input;
         let text = format!("{} {} {}", leg.name, undo.output.as_deref().unwrap_or("-"), undo.idempotency_key);
         self.write(&ctx, Phase::Started, &text)?;
@@ -227,7 +239,8 @@ impl Desk {
         let stuck = leg.undo_stuck_until.as_ref().is_some_and(|gate| !self.gates.is_open(gate));
         if stuck || ctx.info().attempt <= leg.undo_failures {
             self.write(&ctx, Phase::Failed, &text)?;
-            let error = ActivityError::new("CounterClosed", format!("cannot return the ticket of {}", leg.name));
+            let error =
+                ActivityError::new("CounterClosed", format!("cannot return the ticket of {}", leg.name));
             return Err(if stuck { error.non_retryable() } else { error });
         }
         self.write(&ctx, Phase::Finished, &text)
@@ -238,18 +251,30 @@ impl Desk {
     pub async fn deposit(&self, ctx: ActivityContext, deposit: Deposit) -> Result<i64, ActivityError> {
         self.write(&ctx, Phase::Started, &deposit.account)?;
         let Deposit { account, amount } = deposit;
-        self.bank.book(&Booking { key: ctx.idempotency_key().to_owned(), account: account.clone(), amount })?;
+        self.bank.book(&Booking {
+            key: ctx.idempotency_key().to_owned(),
+            account: account.clone(),
+            amount,
+        })?;
         self.write(&ctx, Phase::Finished, &account)?;
         Ok(amount)
     }
 
     /// Undoes a deposit, if it was made.
     #[activity(start_to_close = "30s", retry(initial = "20ms", coefficient = 1.0))]
-    pub async fn withdraw(&self, ctx: ActivityContext, undo: Undo<Deposit, i64>) -> Result<(), ActivityError> {
+    pub async fn withdraw(
+        &self,
+        ctx: ActivityContext,
+        undo: Undo<Deposit, i64>,
+    ) -> Result<(), ActivityError> {
         self.write(&ctx, Phase::Started, &undo.input.account)?;
         let Deposit { account, .. } = undo.input;
         let amount = -self.bank.booked(&undo.idempotency_key);
-        self.bank.book(&Booking { key: ctx.idempotency_key().to_owned(), account: account.clone(), amount })?;
+        self.bank.book(&Booking {
+            key: ctx.idempotency_key().to_owned(),
+            account: account.clone(),
+            amount,
+        })?;
         self.write(&ctx, Phase::Finished, &account)
     }
 }

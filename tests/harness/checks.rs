@@ -212,7 +212,9 @@ pub fn check_ledger(entries: &[Entry], histories: &[Vec<Record>]) -> Result<(), 
                     && result.attempt.is_none_or(|attempt| attempt == entry.attempt)
             });
             if known && !finished {
-                return Err(format!("run {run_id} has a result of step {step} that nobody produced: {result:?}"));
+                return Err(format!(
+                    "run {run_id} has a result of step {step} that nobody produced: {result:?}"
+                ));
             }
         }
     }

@@ -171,11 +171,12 @@ impl Cluster {
         // The worker must not be quicker than the subscription.
         nats.flush().await.expect("the server answers");
         let process = self.worker_unheard(setup);
-        let sign = format!(":{}", process.pid());
+        let pid = process.pid().to_string();
+        let says_pid = |host: &str| host.split(|character: char| !character.is_ascii_digit()).any(|it| it == pid);
         let known = async {
             while let Some(message) = announcements.next().await {
                 let announcement = serde_json::from_slice::<Announcement>(&message.payload);
-                if announcement.is_ok_and(|it| it.host.ends_with(&sign) && !it.leaving) {
+                if announcement.is_ok_and(|it| says_pid(&it.host) && !it.leaving) {
                     return;
                 }
             }

@@ -33,7 +33,8 @@ pub fn metric(body: &str, name: &str, labels: &[&str]) -> Option<f64> {
     let values = body.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
         let found = series.split('{').next()?;
-        (found == name && labels.iter().all(|label| series.contains(label))).then(|| value.parse::<f64>().ok())?
+        (found == name && labels.iter().all(|label| series.contains(label)))
+            .then(|| value.parse::<f64>().ok())?
     });
     values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
 }

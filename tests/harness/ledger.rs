@@ -90,9 +90,8 @@ impl Ledger {
     /// How often attempts of `activity` in the workflow `id` got to `phase`.
     #[must_use]
     pub fn count(&self, id: &str, activity: &str, phase: Phase) -> usize {
-        let matches = |entry: &&Entry| {
-            entry.workflow_id == id && entry.activity == activity && entry.phase == phase
-        };
+        let matches =
+            |entry: &&Entry| entry.workflow_id == id && entry.activity == activity && entry.phase == phase;
         self.read().iter().filter(matches).count()
     }
 }

@@ -64,10 +64,9 @@ impl Memory {
     /// A task, if there is one now.
     pub fn take_task(&mut self, queue: &Name) -> Option<Handed> {
         let filter = subject::task(&self.namespace, queue);
-        let consumer = self
-            .consumers
-            .entry(queue.clone())
-            .or_insert_with(|| Consumer::new(filter, u64::try_from(ACK_WAIT.as_millis()).unwrap_or(u64::MAX)));
+        let consumer = self.consumers.entry(queue.clone()).or_insert_with(|| {
+            Consumer::new(filter, u64::try_from(ACK_WAIT.as_millis()).unwrap_or(u64::MAX))
+        });
         let name = Stream::Tasks.name(&self.namespace);
         let stream = self.streams.get(&name)?;
         let (sequence, num_delivered) = consumer.next(stream, self.now_ms)?;
@@ -189,7 +188,9 @@ impl KeyValue for Memory {
         let stream = self.bucket(bucket);
         let values = stream.messages.values().filter(|stored| !stored.body.is_empty());
         let mut entries: Vec<_> = values
-            .filter_map(|stored| Some((stored.subject.strip_prefix(&prefix)?.to_owned(), stored.body.clone())))
+            .filter_map(|stored| {
+                Some((stored.subject.strip_prefix(&prefix)?.to_owned(), stored.body.clone()))
+            })
             .collect();
         entries.sort();
         entries

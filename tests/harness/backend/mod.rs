@@ -86,6 +86,8 @@ pub struct Stored {
     pub subject: String,
     /// Its id.
     pub message_id: Option<String>,
+    /// Its place in a chain, if it is part of one.
+    pub chunk: Option<String>,
     /// Its body.
     pub body: Vec<u8>,
 }

@@ -67,8 +67,12 @@ impl Consumer {
     }
 
     fn look_for_overdue(&mut self, now_ms: u64) {
-        let overdue: Vec<u64> =
-            self.pending.iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(sequence, _)| *sequence).collect();
+        let overdue: Vec<u64> = self
+            .pending
+            .iter()
+            .filter(|(_, at_ms)| **at_ms <= now_ms)
+            .map(|(sequence, _)| *sequence)
+            .collect();
         for sequence in overdue {
             self.pending.remove(&sequence);
             self.overdue.insert(sequence);

@@ -9,7 +9,7 @@ use stepwell_connection::page::read_page;
 use stepwell_connection::provision::{ProvisionOptions, provision};
 use stepwell_connection::{Connection, ConnectionOptions, PublishError};
 use stepwell_nats_server::NatsServer;
-use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
+use stepwell_shared::headers::{CHUNK, EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
 use stepwell_shared::ids::Name;
 use stepwell_shared::subject::{self, Bucket, Stream};
 use tokio::runtime::Runtime;
@@ -41,11 +41,7 @@ impl Real {
         Ok(Self { connection, runtime, _server: server })
     }
 
-    fn purge_what(
-        &self,
-        stream: Stream,
-        change: impl FnOnce(Purge) -> Purge,
-    ) {
+    fn purge_what(&self, stream: Stream, change: impl FnOnce(Purge) -> Purge) {
         let name = stream.name(self.connection.namespace());
         self.runtime.block_on(async {
             let stream = self.connection.jetstream().get_stream(name).await.expect("the stream is there");
@@ -117,6 +113,7 @@ impl Log for Real {
                     sequence: message.sequence,
                     subject: header("Nats-Subject").unwrap_or_default(),
                     message_id: header(MESSAGE_ID),
+                    chunk: header(CHUNK),
                     body: message.body.to_vec(),
                 });
             }

@@ -28,7 +28,8 @@ pub async fn fan_out(ctx: WorkflowContext, plan: FanOut) -> Result<(i64, usize),
 /// So many items, at most so many at a time.
 #[workflow]
 pub async fn mapped(ctx: WorkflowContext, count: u32, limit: usize) -> Result<Vec<u32>, WorkflowError> {
-    let results = ctx.map_concurrent(0..count, limit, |ctx, number| async move { ctx.run(occupy, number).await });
+    let results =
+        ctx.map_concurrent(0..count, limit, |ctx, number| async move { ctx.run(occupy, number).await });
     Ok(results.await.into_iter().collect::<Result<_, _>>()?)
 }
 

@@ -2,8 +2,8 @@
 //! while it is open.
 
 use clap::ValueEnum;
-use stepwell::prelude::*;
 use stepwell::WorkflowCode;
+use stepwell::prelude::*;
 
 use super::lifecycle::GO;
 use crate::activities::note;

@@ -1,0 +1,557 @@
+//! One workflow from arrival to commit, in the steps of the orchestrator's drive. Between any two steps
+//! the process may die or stand still.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use stepwell_orchestrator_core::{Arrival, Commit, Dispatch, Effect, Input, Ruling, Workflow};
+use stepwell_shared::encoding::{ChunkPlace, VERSION, chunk_ranges, decode, encode};
+use stepwell_shared::headers::CHUNK;
+use stepwell_shared::history::StallKind;
+use stepwell_shared::ids::{Name, RunId, StepId, WorkflowId};
+use stepwell_shared::limits::MAX_TURN_EVENTS;
+use stepwell_shared::subject::{self, Bucket};
+use stepwell_shared::summary::RunSummary;
+use stepwell_shared::task::{self, ActivityTask, CancelActivity, Work, WorkflowTask, WorkflowTaskReply};
+
+use super::history::{Loaded, load, records};
+use super::orchestrator::{Orchestrator, SlotState, Waiting, rejection, token};
+use super::timers::{Receipt, TimerWrite};
+use super::world::{Alarm, Failed, Kind, Point, Request, Sabotage, What, World};
+use crate::backend::{Acked, Log, Message, Refusal, Stored};
+
+/// Pause before a workflow is tried again, and the longest one.
+const PAUSE_MS: u64 = 250;
+const PAUSE_MAX_MS: u64 = 10_000;
+
+/// Something that arrived for a workflow.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) arrival: Arrival,
+    pub(crate) receipt: Option<Receipt>,
+    pub(crate) raw: Option<Stored>,
+}
+
+impl Delivery {
+    pub(crate) fn internal(input: Input) -> Self {
+        Self { arrival: Arrival { sequence: None, input }, receipt: None, raw: None }
+    }
+}
+
+/// A message that must reach a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) message: Message,
+    pub(crate) summary: Option<Box<RunSummary>>,
+}
+
+/// What a drive sent, and the events that are done when all of it is confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) left: usize,
+    pub(crate) closed: bool,
+    pub(crate) receipts: Vec<Receipt>,
+}
+
+/// A workflow in memory.
+pub(crate) struct Held {
+    pub(crate) workflow: Workflow,
+    history_subject: String,
+    first_sequence: u64,
+    last_sequence: u64,
+    sticky: Option<String>,
+    waits_on: BTreeSet<Name>,
+    unchecked_up_to: Option<u64>,
+    guessed: bool,
+}
+
+/// Work on one workflow.
+pub(crate) struct Drive {
+    held: Option<Box<Held>>,
+    mail: VecDeque<Delivery>,
+    group: u64,
+    settled: Vec<Receipt>,
+    taken: Vec<(Delivery, Ruling)>,
+    pause_ms: u64,
+    guessed_wrong: bool,
+    /// The question that was asked, how many events were handed over, and whether the sticky worker has it.
+    asked: Option<(Vec<u8>, usize, bool)>,
+    appending: Option<Appending>,
+}
+
+struct Appending {
+    commit: Commit,
+    body: Vec<u8>,
+    /// The chunk that is under way, from 0.
+    chunk: usize,
+    first_sequence: u64,
+    expected: u64,
+    error: Option<Failed>,
+}
+
+impl Drive {
+    pub(crate) fn new(held: Option<Box<Held>>, mail: VecDeque<Delivery>, group: u64) -> Self {
+        Self {
+            held,
+            mail,
+            group,
+            settled: Vec::new(),
+            taken: Vec::new(),
+            pause_ms: PAUSE_MS,
+            guessed_wrong: false,
+            asked: None,
+            appending: None,
+        }
+    }
+
+    fn take_back(&mut self) {
+        self.guessed_wrong = true;
+        for (delivery, _) in std::mem::take(&mut self.taken).into_iter().rev() {
+            self.mail.push_front(delivery);
+        }
+    }
+}
+
+impl Held {
+    fn new(world: &World, loaded: Loaded, check: bool) -> Self {
+        let id = loaded.workflow.id();
+        Self {
+            history_subject: subject::history(&world.namespace, id, world.partitions),
+            first_sequence: loaded.first_sequence,
+            last_sequence: loaded.last_sequence,
+            sticky: None,
+            waits_on: BTreeSet::new(),
+            unchecked_up_to: check.then_some(loaded.index_before),
+            guessed: false,
+            workflow: loaded.workflow,
+        }
+    }
+}
+
+impl Orchestrator {
+    fn drive_of(&mut self, id: &WorkflowId) -> Option<Box<Drive>> {
+        let slot = self.slots.get_mut(id)?;
+        let away = SlotState::Active(Box::new(Drive::new(None, VecDeque::new(), 0)));
+        match std::mem::replace(&mut slot.state, away) {
+            SlotState::Active(drive) => Some(drive),
+            SlotState::Idle(held) => {
+                slot.state = SlotState::Idle(held);
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, id: &WorkflowId, drive: Box<Drive>) {
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.state = SlotState::Active(drive);
+        }
+    }
+
+    /// Goes on with a workflow: loads it, or takes its mail in and asks its code.
+    pub(crate) fn work(&mut self, world: &mut World, id: &WorkflowId) {
+        let Some(mut drive) = self.drive_of(id) else { return };
+        let Some(mut held) = drive.held.take().or_else(|| self.guess(world, id, &drive)) else {
+            let subject = subject::history(&world.namespace, id, world.partitions);
+            self.keep(id, drive);
+            return self.ask(world, Request::History { subject }, Waiting::Load(id.clone()));
+        };
+        self.take_in(world, &mut drive, &mut held);
+        if world.dies_at(self.pid, Point::Staged) {
+            return;
+        }
+        let now_ms = self.now(world);
+        let Some(request) = held.workflow.turn_request(now_ms) else {
+            drive.held = Some(held);
+            return self.seal(world, id, drive);
+        };
+        let Some(run_id) = held.workflow.run_id().cloned() else { return };
+        let delivered = request.events.len();
+        let body = encode(&WorkflowTask {
+            v: VERSION,
+            workflow_id: id.clone(),
+            run_id,
+            workflow_type: request.workflow_type,
+            history_subject: held.history_subject.clone(),
+            first_sequence: held.first_sequence,
+            after: request.after,
+            work: Work::Turn { at_ms: request.at_ms, events: request.events, index: request.index },
+        });
+        let sticky = held.sticky.clone();
+        let call = world.ask_worker(self.pid, sticky.as_deref(), body.clone());
+        self.calls.insert(call, Waiting::Turn(id.clone()));
+        drive.asked = Some((body, delivered, sticky.is_some()));
+        drive.held = Some(held);
+        self.keep(id, drive);
+    }
+
+    /// A start for an id of which nothing is known is most likely the first one.
+    fn guess(&self, world: &World, id: &WorkflowId, drive: &Drive) -> Option<Box<Held>> {
+        let first = drive.mail.front().map(|delivery| &delivery.arrival.input);
+        let likely = matches!(first, Some(Input::Start { .. })) && self.caught_up && !drive.guessed_wrong;
+        likely.then(|| {
+            let fresh = Loaded {
+                workflow: Workflow::new(id.clone()),
+                last_sequence: 0,
+                first_sequence: 0,
+                last_record: None,
+                index_before: 0,
+            };
+            Box::new(Held { guessed: true, ..Held::new(world, fresh, false) })
+        })
+    }
+
+    pub(crate) fn loaded(&mut self, world: &mut World, id: &WorkflowId, messages: &[Stored], last: u64) {
+        let Some(mut drive) = self.drive_of(id) else { return };
+        match load(id, messages, last, self.recovery.history_sequence) {
+            Ok(loaded) => {
+                let check = loaded.index_before > 0;
+                drive.held = Some(Box::new(Held::new(world, loaded, check)));
+                self.keep(id, drive);
+                self.work(world, id);
+            }
+            Err(error) => world.complaints.push(format!("a history cannot be understood: {error}")),
+        }
+    }
+
+    fn take_in(&mut self, world: &mut World, drive: &mut Drive, held: &mut Held) {
+        let now_ms = self.now(world);
+        while let Some(delivery) = drive.mail.pop_front() {
+            let full = drive.taken.len() == MAX_TURN_EVENTS;
+            if full || held.workflow.must_seal_before(&delivery.arrival.input) {
+                drive.mail.push_front(delivery);
+                break;
+            }
+            if delivery.arrival.input == Input::Wake {
+                for effect in held.workflow.cancellations_to_repeat(now_ms) {
+                    self.carry_out(world, drive.group, &held.workflow, effect);
+                }
+            }
+            let ruling = held.workflow.receive(&delivery.arrival, now_ms);
+            drive.taken.push((delivery, ruling));
+        }
+        held.workflow.advance(now_ms);
+    }
+
+    /// The worker's answer; `None` when there was none in time.
+    pub(crate) fn turn_answered(&mut self, world: &mut World, id: &WorkflowId, reply: Option<Option<Vec<u8>>>) {
+        let Some(mut drive) = self.drive_of(id) else { return };
+        let (Some(mut held), Some((body, delivered, sticky))) = (drive.held.take(), drive.asked.take()) else {
+            return self.keep(id, drive);
+        };
+        let usable = reply.as_ref().and_then(Option::as_ref);
+        let reply_body: Option<WorkflowTaskReply> = usable.and_then(|body| decode(body).ok());
+        if reply_body.is_none() && sticky {
+            let call = world.ask_worker(self.pid, None, body.clone());
+            self.calls.insert(call, Waiting::Turn(id.clone()));
+            drive.asked = Some((body, delivered, false));
+            drive.held = Some(held);
+            return self.keep(id, drive);
+        }
+        let now_ms = self.now(world);
+        held.sticky = None;
+        match (reply_body, reply) {
+            (Some(reply), _) => match reply.answer {
+                task::Answer::Commands { commands } => {
+                    let worker = reply.worker.clone();
+                    match held.workflow.answer(commands, Some(reply.worker), delivered) {
+                        Ok(()) => held.sticky = Some(worker.to_string()),
+                        Err(error) => {
+                            world.complaints.push(format!("{id}: an answer is invalid: {error}"));
+                            held.workflow.stall(StallKind::InvalidTurn, error.to_string(), now_ms);
+                        }
+                    }
+                }
+                task::Answer::Stalled { kind, message } => {
+                    world.complaints.push(format!("{id}: the code stalled: {kind:?}: {message}"));
+                    held.workflow.stall(kind, message, now_ms);
+                }
+                task::Answer::QueryResult { .. } | task::Answer::QueryFailed { .. } | task::Answer::Busy {} => {}
+            },
+            (None, Some(None)) => held.workflow.stall(StallKind::NoWorker, "nobody listens".into(), now_ms),
+            (None, _) => held.workflow.stall(StallKind::TaskTimeout, "no answer".into(), now_ms),
+        }
+        drive.held = Some(held);
+        self.seal(world, id, drive);
+    }
+
+    fn seal(&mut self, world: &mut World, id: &WorkflowId, mut drive: Box<Drive>) {
+        let Some(mut held) = drive.held.take() else { return };
+        let Some(commit) = held.workflow.seal() else {
+            if held.guessed {
+                drive.take_back();
+                self.keep(id, drive);
+                return self.work(world, id);
+            }
+            self.settle(world, &mut drive);
+            drive.held = Some(held);
+            if drive.mail.is_empty() {
+                return self.finish(world, id, drive);
+            }
+            self.keep(id, drive);
+            return self.work(world, id);
+        };
+        if world.sabotage == Sabotage::EffectsFirst {
+            for effect in commit.effects.clone() {
+                self.carry_out(world, drive.group, &held.workflow, effect);
+            }
+        }
+        let body = encode(&commit.record);
+        let expected = held.last_sequence;
+        drive.appending =
+            Some(Appending { commit, body, chunk: 0, first_sequence: 0, expected, error: None });
+        drive.held = Some(held);
+        self.append(world, id, drive);
+    }
+
+    fn append(&mut self, world: &mut World, id: &WorkflowId, drive: Box<Drive>) {
+        let (Some(appending), Some(held)) = (&drive.appending, &drive.held) else { return };
+        let ranges = chunk_ranges(appending.body.len(), world.knobs.chunk_bytes);
+        let count = ranges.len();
+        let Some(range) = ranges.get(appending.chunk).cloned() else { return };
+        let mut message = Message::new(&held.history_subject, &appending.body[range]);
+        if world.sabotage != Sabotage::NoFence {
+            message = message.after(appending.expected);
+        }
+        if count > 1 {
+            let place = ChunkPlace { index: appending.chunk + 1, count };
+            message = message.with_header(CHUNK, place.header());
+        }
+        self.keep(id, drive);
+        self.ask(world, Request::Publish(message), Waiting::Append(id.clone()));
+        world.dies_at(self.pid, Point::AppendSent);
+    }
+
+    pub(crate) fn appended(&mut self, world: &mut World, id: &WorkflowId, result: Result<Acked, Failed>) {
+        let Some(mut drive) = self.drive_of(id) else { return };
+        let Some(mut appending) = drive.appending.take() else { return };
+        match result {
+            Ok(ack) => {
+                appending.expected = ack.sequence;
+                if appending.chunk == 0 {
+                    appending.first_sequence = ack.sequence;
+                }
+                appending.chunk += 1;
+                let all = chunk_ranges(appending.body.len(), world.knobs.chunk_bytes).len();
+                let (first, last) = (appending.first_sequence, ack.sequence);
+                let more = appending.chunk < all;
+                drive.appending = Some(appending);
+                if more {
+                    return self.append(world, id, drive);
+                }
+                self.stored(world, id, drive, first, last);
+            }
+            Err(error @ (Failed::Refused(Refusal::WrongLastSequence) | Failed::Unknown)) => {
+                appending.error = Some(error);
+                drive.appending = Some(appending);
+                self.keep(id, drive);
+                let subject = subject::history(&world.namespace, id, world.partitions);
+                self.ask(world, Request::History { subject }, Waiting::Verify(id.clone()));
+            }
+            Err(error @ Failed::Refused(Refusal::Full | Refusal::NoStream)) => {
+                self.not_stored(world, id, drive, error);
+            }
+        }
+    }
+
+    pub(crate) fn verified(&mut self, world: &mut World, id: &WorkflowId, messages: &[Stored], last: u64) {
+        let Some(mut drive) = self.drive_of(id) else { return };
+        let Some(appending) = drive.appending.take() else { return };
+        let error = appending.error.unwrap_or(Failed::Unknown);
+        match load(id, messages, last, 0) {
+            Ok(loaded) if loaded.last_record.as_ref() == Some(&appending.commit.record) => {
+                drive.appending = Some(appending);
+                self.stored(world, id, drive, loaded.first_sequence, loaded.last_sequence);
+            }
+            Ok(_) | Err(_) => self.not_stored(world, id, drive, error),
+        }
+    }
+
+    fn stored(&mut self, world: &mut World, id: &WorkflowId, mut drive: Box<Drive>, first: u64, last: u64) {
+        let (Some(appending), Some(mut held)) = (drive.appending.take(), drive.held.take()) else { return };
+        if world.dies_at(self.pid, Point::AppendStored) {
+            return;
+        }
+        let Commit { record, effects } = appending.commit;
+        if record.index == 1 {
+            held.first_sequence = first;
+        }
+        held.last_sequence = last;
+        held.guessed = false;
+        drive.pause_ms = PAUSE_MS;
+        compare_with_stored(world, id, &held);
+        if world.sabotage != Sabotage::EffectsFirst {
+            for effect in effects {
+                self.carry_out(world, drive.group, &held.workflow, effect);
+                if world.dies_at(self.pid, Point::BetweenEffects) {
+                    return;
+                }
+            }
+        }
+        self.settle(world, &mut drive);
+        drive.held = Some(held);
+        self.keep(id, drive);
+        if !world.dies_at(self.pid, Point::EffectsSent) {
+            self.work(world, id);
+        }
+    }
+
+    fn not_stored(&mut self, world: &mut World, id: &WorkflowId, mut drive: Box<Drive>, error: Failed) {
+        drive.take_back();
+        drive.held = None;
+        drive.appending = None;
+        let pause_ms = drive.pause_ms;
+        if error == Failed::Refused(Refusal::WrongLastSequence) {
+            self.keep(id, drive);
+            return self.work(world, id);
+        }
+        drive.pause_ms = (pause_ms * 2).min(PAUSE_MAX_MS);
+        self.keep(id, drive);
+        world.alarm(self.pid, pause_ms, Alarm::Resume(id.to_string()));
+    }
+
+    fn settle(&mut self, world: &mut World, drive: &mut Drive) {
+        for (delivery, ruling) in std::mem::take(&mut drive.taken) {
+            if let (Ruling::Rejected { code, message, .. }, Some(raw)) = (&ruling, &delivery.raw) {
+                let message = rejection(world, raw, *code, message);
+                self.send(world, drive.group, Outgoing { message, summary: None });
+            }
+            if let Some(receipt) = delivery.receipt {
+                if world.sabotage == Sabotage::EarlyCheckpoint {
+                    self.floors.done(receipt);
+                    self.plan_checkpoint(world);
+                }
+                drive.settled.push(receipt);
+            }
+        }
+    }
+
+    fn finish(&mut self, world: &mut World, id: &WorkflowId, mut drive: Box<Drive>) {
+        let Some(mut held) = drive.held.take() else { return };
+        self.check_predecessor(world, id, drive.group, &mut held);
+        let waits_on = held.workflow.waits_for_workers_on();
+        self.park(id, &held.waits_on.clone(), &waits_on);
+        held.waits_on.clone_from(&waits_on);
+        let (next_ms, idle) = (held.workflow.next_wake(), held.workflow.idle());
+        if let Some(write) = self.timers.want(id, next_ms, idle, waits_on) {
+            let message = timer_message(world, id, &write);
+            self.send(world, drive.group, Outgoing { message, summary: None });
+            if world.dies_at(self.pid, Point::TimerWritten) {
+                return;
+            }
+        }
+        self.plan_timers(world);
+        if let Some(group) = self.groups.get_mut(&drive.group) {
+            group.closed = true;
+            group.receipts = std::mem::take(&mut drive.settled);
+        }
+        self.settle_group(world, drive.group);
+        self.end(world, id, Some(held));
+    }
+
+    /// What predecessors wanted and may not have done.
+    fn check_predecessor(&mut self, world: &mut World, id: &WorkflowId, group: u64, held: &mut Held) {
+        let Some(up_to) = held.unchecked_up_to else { return };
+        if !self.caught_up {
+            self.recovery.later.insert(id.clone());
+            return;
+        }
+        held.unchecked_up_to = None;
+        let Some(run_id) = held.workflow.run_id().cloned() else { return };
+        for effect in held.workflow.outstanding() {
+            if let Effect::Dispatch(it) = &effect {
+                let task = attempt_id(&run_id, it.step, it.attempt);
+                if it.wanted_by > up_to || self.recovery.tasks.contains(&task) {
+                    continue;
+                }
+                world.stats.recovered += 1;
+                world.note(self.pid, || format!("{task} was never published"));
+            }
+            self.carry_out(world, group, &held.workflow, effect);
+        }
+    }
+
+    fn carry_out(&mut self, world: &mut World, group: u64, workflow: &Workflow, effect: Effect) {
+        let Some(run_id) = workflow.run_id() else { return };
+        match effect {
+            Effect::Dispatch(dispatch) => {
+                let message = task_message(world, workflow, run_id, *dispatch);
+                self.send(world, group, Outgoing { message, summary: None });
+            }
+            Effect::CancelActivity { step, .. } => {
+                let body = encode(&CancelActivity { v: VERSION, run_id: run_id.clone(), step });
+                world.tell_all(Kind::Worker, &What::CancelActivity(body));
+            }
+            Effect::WriteSummary(summary) | Effect::Close(summary) => {
+                let key = subject::state_key(&summary.workflow_id);
+                let message = Message::new(Bucket::State.subject(&world.namespace, &key), encode(&summary));
+                self.send(world, group, Outgoing { message, summary: Some(summary) });
+            }
+        }
+    }
+}
+
+/// The name under which an attempt is published.
+pub(crate) fn attempt_id(run_id: &RunId, step: StepId, attempt: u32) -> String {
+    format!("{run_id}/{step}/{attempt}")
+}
+
+fn task_message(world: &World, workflow: &Workflow, run_id: &RunId, dispatch: Dispatch) -> Message {
+    let step = dispatch.step;
+    let workflow_type = workflow.started().map(|started| started.workflow_type.clone());
+    let task = ActivityTask {
+        v: VERSION,
+        workflow_id: workflow.id().clone(),
+        workflow_type: workflow_type.unwrap_or_else(super::queue),
+        run_id: run_id.clone(),
+        step,
+        attempt: dispatch.attempt,
+        activity_type: dispatch.activity_type,
+        input: dispatch.input,
+        idempotency_key: format!("{run_id}/{step}"),
+        token: token(run_id.as_str(), &step.to_string(), dispatch.attempt),
+        scheduled_at_ms: dispatch.scheduled_at_ms,
+        schedule_to_start_ms: dispatch.schedule_to_start_ms,
+        start_to_close_ms: dispatch.start_to_close_ms,
+        heartbeat_timeout_ms: dispatch.heartbeat_timeout_ms,
+        maximum_attempts: dispatch.maximum_attempts,
+        heartbeat: dispatch.heartbeat,
+        last_failure: dispatch.last_failure.map(|failure| failure.to_string()),
+    };
+    let message = Message::new(subject::task(&world.namespace, &dispatch.queue), encode(&task));
+    if world.sabotage == Sabotage::NoTaskIds {
+        return message;
+    }
+    message.with_id(attempt_id(run_id, step, dispatch.attempt))
+}
+
+fn timer_message(world: &World, id: &WorkflowId, write: &TimerWrite) -> Message {
+    let key = subject::timer_key(id, world.partitions);
+    let subject = Bucket::Timers.subject(&world.namespace, &key);
+    match write {
+        TimerWrite::Put(entry) => Message::new(subject, encode(entry)),
+        TimerWrite::Remove => Message::new(subject, Vec::new())
+            .with_header("KV-Operation", "PURGE")
+            .with_header("Nats-Rollup", "sub")
+            .with_header("Nats-TTL", "60s"),
+    }
+}
+
+/// The live state must be the one that is stored, unless somebody wrote in between.
+fn compare_with_stored(world: &mut World, id: &WorkflowId, held: &Held) {
+    if !world.dice.orchestrator.chance(150) {
+        return;
+    }
+    let messages = world.server.read(stepwell_shared::subject::Stream::History, &held.history_subject, 0, usize::MAX);
+    let last = records(&messages).last().map(|stored| stored.last_sequence);
+    if last != Some(held.last_sequence) {
+        return;
+    }
+    match load(id, &messages, held.last_sequence, 0) {
+        Ok(loaded) if loaded.workflow.fingerprint() == held.workflow.fingerprint() => {}
+        Ok(loaded) => world.complaints.push(format!(
+            "{id}: the live state is not the stored one:\n{}\n{}",
+            held.workflow.fingerprint(),
+            loaded.workflow.fingerprint()
+        )),
+        Err(error) => world.complaints.push(format!("{id}: {error}")),
+    }
+}
