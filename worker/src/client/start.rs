@@ -96,7 +96,7 @@ impl<O> Start<O> {
             v: VERSION,
             queue: Name::new(&self.queue).map_err(RequestError::Invalid)?,
             input: self.input?,
-            request_id: Some(self.request_id.unwrap_or_else(|| Uuid::now_v7().to_string())),
+            request_id: Some(self.request_id.unwrap_or_else(for_this_call)),
             run_timeout_ms: self.run_timeout.map(ms),
             execution_timeout_ms: self.execution_timeout.map(ms),
         };
@@ -125,6 +125,12 @@ impl<O: 'static> IntoFuture for Start<O> {
     fn into_future(self) -> Self::IntoFuture {
         self.send().boxed()
     }
+}
+
+/// A request id for repeats of this call alone; orchestrators do not remember those that begin so for longer
+/// than their run is the latest one.
+fn for_this_call() -> String {
+    format!("auto-{}", Uuid::now_v7())
 }
 
 fn ms(duration: Duration) -> u64 {
