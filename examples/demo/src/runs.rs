@@ -27,8 +27,12 @@ const LONG_PATIENCE_SECONDS: u64 = 3_600;
 /// Time between two looks at something that cannot be waited for, or was refused.
 const POLL: Duration = Duration::from_millis(200);
 
-/// How long one request for a result waits for the run to close.
-const RESULT_WAIT: Duration = Duration::from_secs(10);
+/// How long a person waits for an answer before asking again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one request for a result waits for the run to close. Short: whoever took the request may be
+/// killed, and then nobody answers it.
+const RESULT_WAIT: Duration = Duration::from_secs(2);
 
 /// One run.
 #[derive(Debug, Clone)]
@@ -88,9 +92,10 @@ pub(crate) async fn start(client: &Client, run: &Run) -> Result<()> {
 pub(crate) async fn approve(client: &Client, id: &str) {
     let handle = client.workflow(document_pipeline, id);
     loop {
-        if let Ok(Stage::AwaitingApproval { .. }) = handle.query(STAGE, ()).await {
-            // The request id makes it safe to repeat: a signal that has arrived counts once.
-            if handle.signal(APPROVE, true).await.is_ok() {
+        let stage = tokio::time::timeout(PATIENCE, handle.query(STAGE, ())).await;
+        if let Ok(Ok(Stage::AwaitingApproval { .. })) = stage {
+            // To say it twice, because the first answer was lost, does no harm: one is enough for the code.
+            if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, handle.signal(APPROVE, true)).await {
                 return;
             }
         }

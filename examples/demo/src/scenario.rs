@@ -134,10 +134,9 @@ impl Scenario {
         }
         let pid = self.cluster.processes.kill(name)?;
         let cut_off = self.progress.counts()?.in_flight_of(pid);
-        let middle = if name == ORCHESTRATOR {
-            format!("while {open} runs were open")
-        } else {
-            format!("while it executed {cut_off} steps and {open} runs were open")
+        let middle = match cut_off {
+            0 => format!("while {open} runs were open"),
+            _ => format!("while it executed {cut_off} steps and {open} runs were open"),
         };
         self.progress.say(&format!("KILLED {name} (pid {pid}) {middle}"));
         Ok(())

@@ -58,11 +58,12 @@ pub fn read(folder: &Path, name: &str) -> Result<Vec<u8>, LibraryError> {
         return Err(LibraryError::OutsideFolder { name: name.to_owned() });
     }
     let path = folder.join(name);
-    let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => {
+    let failed = |source: io::Error| {
+        if source.kind() == io::ErrorKind::NotFound {
             LibraryError::NotFound { name: name.to_owned(), folder: folder.to_owned() }
+        } else {
+            LibraryError::Io { path: path.clone(), source }
         }
-        _ => LibraryError::Io { path: path.clone(), source },
     };
     let resolved = path.canonicalize().map_err(failed)?;
     if !resolved.starts_with(folder.canonicalize().map_err(failed)?) {

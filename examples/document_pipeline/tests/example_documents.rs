@@ -1,5 +1,7 @@
 //! The documents beside this package: every one can be read, and the committed vocabulary is theirs.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it finds something it did not expect")]
+
 use std::path::Path;
 
 use document_pipeline::chunk::{CHUNK_CHARS, split};

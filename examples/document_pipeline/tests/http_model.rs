@@ -1,5 +1,7 @@
 //! The HTTP model against a local server that answers as real ones do on bad days.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail where it finds something it did not expect")]
+
 use std::time::Duration;
 
 use document_pipeline::model::http::{HttpModel, SetUpError};
@@ -58,10 +60,10 @@ async fn read_request(stream: &mut TcpStream) -> (String, Value) {
     let mut buffer = [0; 4_096];
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            if let Ok(body) = serde_json::from_str(body) {
-                return (head.to_owned(), body);
-            }
+        if let Some((head, body)) = text.split_once("\r\n\r\n")
+            && let Ok(body) = serde_json::from_str(body)
+        {
+            return (head.to_owned(), body);
         }
         let read = stream.read(&mut buffer).await.unwrap();
         assert!(read > 0, "the client sent no complete request: {text}");
@@ -203,6 +205,25 @@ async fn a_server_that_is_not_there_is_unreachable() {
     drop(listener);
     let outcome = model(&url, 30).summarize(&material()).await;
     assert!(matches!(outcome, Err(ModelError::Unreachable(_))), "{outcome:?}");
+}
+
+#[test]
+fn each_error_says_whether_and_when_to_try_again() {
+    let failure = |error: ModelError| error.into_activity_error().into_failure();
+    let limited = failure(ModelError::RateLimited { retry_after: Some(Duration::from_secs(7)) });
+    assert_eq!((limited.next_retry_delay_ms, limited.non_retryable), (Some(7_000), false));
+    let refused = failure(ModelError::Refused { status: 401, body: String::new() });
+    assert!(refused.non_retryable);
+    for error in [
+        ModelError::RateLimited { retry_after: None },
+        ModelError::Server { status: 500, body: String::new() },
+        ModelError::Unreachable(String::new()),
+        ModelError::TimedOut(Duration::from_secs(1)),
+        ModelError::Unusable(String::new()),
+    ] {
+        let failure = failure(error);
+        assert_eq!((failure.next_retry_delay_ms, failure.non_retryable), (None, false), "{failure}");
+    }
 }
 
 #[test]

@@ -99,7 +99,9 @@ impl ActivityError {
         Self(Box::new(failure))
     }
 
-    pub(crate) fn into_failure(self) -> Failure {
+    /// The failure as it is recorded, for tests of activities.
+    #[must_use]
+    pub fn into_failure(self) -> Failure {
         self.0.bounded()
     }
 }
