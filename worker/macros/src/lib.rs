@@ -17,7 +17,7 @@ use proc_macro::TokenStream;
 ///
 /// ```ignore
 /// #[workflow(queue = "documents")]
-/// async fn document_pipeline(ctx: WorkflowContext, doc_id: String) -> Result<Outcome, WorkflowError> { … }
+/// async fn document_pipeline(ctx: WorkflowContext, doc_id: String) -> Result<Outcome, WorkflowError> { /* … */ }
 /// ```
 ///
 /// The first argument is the `WorkflowContext`; the others, none or several, are the input: nothing, the one
@@ -36,7 +36,7 @@ pub fn workflow(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// ```ignore
 /// #[activity(start_to_close = "30s", retry(max_attempts = 5, non_retryable = ["InvalidApiKey"]))]
-/// async fn generate_summary(ctx: ActivityContext, text: String) -> Result<String, ActivityError> { … }
+/// async fn generate_summary(ctx: ActivityContext, text: String) -> Result<String, ActivityError> { /* … */ }
 /// ```
 ///
 /// The first argument is the `ActivityContext`; the others, none or several, are the input: nothing, the one
@@ -65,7 +65,7 @@ pub fn activity(options: TokenStream, item: TokenStream) -> TokenStream {
 /// #[activities]
 /// impl Payments {
 ///     #[activity(start_to_close = "10s")]
-///     async fn charge(&self, ctx: ActivityContext, order: Order) -> Result<ChargeId, ActivityError> { … }
+///     async fn charge(&self, ctx: ActivityContext, order: Order) -> Result<ChargeId, ActivityError> { /* … */ }
 /// }
 /// ```
 ///

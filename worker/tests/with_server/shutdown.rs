@@ -111,6 +111,41 @@ async fn nothing_is_taken_after_the_end() {
 }
 
 #[tokio::test]
+async fn workers_that_come_and_go_leave_no_task_behind() {
+    const TASKS: u32 = 200;
+    let world = World::new().await;
+    let echo = || ActivityCode::from_fn("echo", |_, input| async move { Ok(input) });
+    let mut reports = world.reports().await;
+    for seq in 1..=TASKS {
+        world.publish(&task("echo", seq, seq)).await;
+    }
+    // Each one is ended as soon as it has reported something, in the middle of its work.
+    let mut outcomes = std::collections::BTreeMap::new();
+    while outcomes.len() < TASKS as usize {
+        let worker = world.worker().await.max_concurrent_activities(4).activity_code(echo());
+        let running = RunningWorker::new(worker);
+        for _ in 0..20 {
+            if outcomes.len() < TASKS as usize {
+                let (place, report) = reports.next().await;
+                outcomes.entry(place).or_insert(report.outcome);
+            }
+        }
+        running.end().await;
+    }
+    world.until_empty().await;
+    // A task that was on its way when a worker ended is the next one's to report as lost, at worst.
+    for (place, outcome) in outcomes {
+        match outcome {
+            Outcome::Completed { .. } => {}
+            Outcome::Failed { failure, .. } => assert_eq!(failure.kind, FailureKind::Lost, "{place}"),
+            other @ (Outcome::Started {} | Outcome::Cancelled {} | Outcome::Refused { .. }) => {
+                panic!("{place}: {other:?}")
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_cannot_begin_says_why() {
     let world = World::bare().await;
     let client = world.client().await;
