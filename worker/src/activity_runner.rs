@@ -1,7 +1,6 @@
 //! One attempt of an activity, from its task to its acknowledged report: decoding, timeouts, heartbeats,
 //! cancellation, panics. It never decides whether another attempt follows.
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,16 +16,17 @@ use stepwell_shared::payload::Payload;
 use stepwell_shared::subject::{self, Bucket};
 use stepwell_shared::task::ActivityTask;
 use tokio::sync::{OnceCell, watch};
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::activity::code::too_large;
 use crate::activity::context::ActivityContext;
 use crate::activity::error::ActivityError;
-use crate::activity::heartbeats::{Heartbeats, writing_interval};
-use crate::metric_definitions::{ActivityMetrics, Metrics};
+use crate::activity::heartbeats::Heartbeats;
+use crate::activity_limits::Limits;
+use crate::activity_outcome::{Ended, outcome, returned};
+use crate::metric_definitions::Metrics;
 use crate::registry::{Registered, Registry, listed};
 use crate::report::{NotReported, Reporter};
 use crate::running::{RunningAttempts, Stop};
@@ -65,14 +65,6 @@ pub(crate) struct Delivery {
     pub(crate) count: u64,
     /// The slot that was kept free for it; `None` when it came unasked.
     pub(crate) slot: Option<Slot>,
-}
-
-/// How an attempt ended, as this file sees it.
-enum Ended {
-    Returned(Result<Payload, ActivityError>),
-    Panicked(String),
-    TimedOut(Failure),
-    WorkerGone,
 }
 
 impl ActivitySide {
@@ -278,52 +270,6 @@ impl ActivitySide {
     }
 }
 
-/// How long an attempt may go on.
-struct Limits {
-    deadline: Option<Instant>,
-    start_to_close: Option<Duration>,
-    heartbeat: Option<Duration>,
-    writing_interval: Duration,
-}
-
-impl Limits {
-    fn of(task: &ActivityTask) -> Self {
-        let start_to_close = task.start_to_close_ms.map(Duration::from_millis);
-        let heartbeat = task.heartbeat_timeout_ms.map(Duration::from_millis);
-        Self {
-            deadline: start_to_close.and_then(|limit| Instant::now().checked_add(limit)),
-            start_to_close,
-            heartbeat,
-            writing_interval: writing_interval(heartbeat),
-        }
-    }
-
-    fn heartbeat_deadline(&self, last: Instant) -> Option<Instant> {
-        self.heartbeat.and_then(|limit| last.checked_add(limit))
-    }
-
-    fn next_alarm(&self, last: Instant) -> Option<Instant> {
-        [self.deadline, self.heartbeat_deadline(last)].into_iter().flatten().min()
-    }
-
-    fn exceeded(&self, last: Instant) -> Option<Failure> {
-        let now = Instant::now();
-        if let (Some(deadline), Some(limit)) = (self.deadline, self.start_to_close)
-            && now >= deadline
-        {
-            let message = format!("the attempt took longer than its start_to_close of {limit:?}");
-            return Some(Failure::new(FailureKind::StartToClose, message));
-        }
-        if let (Some(deadline), Some(limit)) = (self.heartbeat_deadline(last), self.heartbeat)
-            && now >= deadline
-        {
-            let message = format!("the attempt sent no heartbeat for longer than {limit:?}");
-            return Some(Failure::new(FailureKind::Heartbeat, message));
-        }
-        None
-    }
-}
-
 async fn writing_is_due(heartbeats: &Heartbeats, earliest: Instant) {
     heartbeats.unwritten().await;
     tokio::time::sleep_until(earliest).await;
@@ -334,76 +280,4 @@ async fn sleep_until(alarm: Option<Instant>) {
         Some(alarm) => tokio::time::sleep_until(alarm).await,
         None => std::future::pending().await,
     }
-}
-
-fn returned(joined: Result<Result<Payload, ActivityError>, JoinError>) -> Ended {
-    match joined {
-        Ok(result) => Ended::Returned(result),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => Ended::Panicked(panic_text(&*panic)),
-            // Only a runtime that ends cancels tasks that nobody aborts.
-            Err(_) => Ended::WorkerGone,
-        },
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "a value that is not text".to_owned())
-}
-
-fn outcome(ended: Ended, registered: &Registered, stop: &Stop, heartbeats: &Heartbeats) -> Outcome {
-    let metrics: &ActivityMetrics = &registered.metrics;
-    let failure = match ended {
-        Ended::Returned(Ok(result)) => match too_large(registered.code.name(), &result) {
-            None => {
-                metrics.completed.inc();
-                return Outcome::Completed { result };
-            }
-            Some(failure) => {
-                metrics.failed.inc();
-                failure
-            }
-        },
-        // The activity stopped because the worker ends; its run did not ask for that.
-        Ended::Returned(Err(error))
-            if error.is_cancelled() && stop.token.is_cancelled() && !stop.asked_by_run() =>
-        {
-            metrics.failed.inc();
-            worker_ended()
-        }
-        Ended::Returned(Err(error)) if error.is_cancelled() => {
-            metrics.cancelled.inc();
-            return Outcome::Cancelled {};
-        }
-        Ended::Returned(Err(error)) => {
-            metrics.failed.inc();
-            error.into_failure()
-        }
-        Ended::Panicked(text) => {
-            metrics.panicked.inc();
-            Failure::new(
-                FailureKind::Panic,
-                format!("activity `{}` panicked: {text}", registered.code.name()),
-            )
-            .bounded()
-        }
-        Ended::TimedOut(failure) => {
-            metrics.timed_out.inc();
-            failure
-        }
-        Ended::WorkerGone => {
-            metrics.failed.inc();
-            worker_ended()
-        }
-    };
-    Outcome::Failed { failure, heartbeat: heartbeats.latest() }
-}
-
-/// Another worker is to go on at once.
-fn worker_ended() -> Failure {
-    let message = "the worker was shut down while the attempt ran, and did not wait for its end any longer";
-    let failure = Failure::typed(FailureKind::Application, "WorkerShutdown", message);
-    Failure { next_retry_delay_ms: Some(0), ..failure }
 }

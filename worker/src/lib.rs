@@ -116,6 +116,8 @@ pub mod prelude;
 pub mod testing;
 
 mod activity;
+mod activity_limits;
+mod activity_outcome;
 mod activity_runner;
 mod activity_tasks;
 mod announcer;
@@ -124,6 +126,7 @@ mod keepalive;
 mod metric_definitions;
 mod metrics_server;
 mod pull_requests;
+mod pull_words;
 mod rebuild;
 mod registry;
 mod report;

@@ -1,0 +1,95 @@
+//! What the server says in the inbox for tasks: tasks, and words about the requests for them.
+
+use async_nats::{Message, StatusCode};
+
+/// What a message means for the requests.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Task { count: u64 },
+    Alive,
+    Ended { undelivered: Option<usize> },
+    Refused,
+    ConsumerGone,
+    Unknown,
+}
+
+/// What a message in the inbox means.
+pub(crate) fn meaning(message: &Message) -> Word {
+    let Some(status) = message.status else {
+        let count = message.reply.as_ref().and_then(|reply| delivery_count(reply));
+        return count.map_or(Word::Unknown, |count| Word::Task { count });
+    };
+    let undelivered = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get("Nats-Pending-Messages"))
+        .and_then(|count| count.as_str().parse().ok());
+    let description = message.description.as_deref().unwrap_or_default();
+    match status {
+        StatusCode::IDLE_HEARTBEAT => Word::Alive,
+        StatusCode::NO_RESPONDERS => Word::ConsumerGone,
+        StatusCode::REQUEST_TERMINATED if description.eq_ignore_ascii_case("Consumer Deleted") => {
+            Word::ConsumerGone
+        }
+        StatusCode::REQUEST_TERMINATED if description.starts_with("Exceeded") => Word::Refused,
+        StatusCode::TIMEOUT | StatusCode::NOT_FOUND | StatusCode::REQUEST_TERMINATED => {
+            Word::Ended { undelivered }
+        }
+        _ => Word::Refused,
+    }
+}
+
+/// How many times a message was delivered, from the subject on which it is acknowledged:
+/// `$JS.ACK.<stream>.<consumer>.<count>.…`, with domain and account before the stream in newer servers.
+fn delivery_count(ack: &str) -> Option<u64> {
+    let mut tokens = ack.strip_prefix("$JS.ACK.")?.split('.');
+    let place = if tokens.clone().count() >= 9 { 4 } else { 2 };
+    tokens.nth(place)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn status(code: u16, description: &str, headers: &[(&str, &str)]) -> Word {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, *value);
+        }
+        meaning(&Message {
+            subject: "_INBOX.x.7".into(),
+            reply: None,
+            payload: Bytes::new(),
+            headers: Some(map),
+            status: Some(StatusCode::from_u16(code).unwrap()),
+            description: Some(description.into()),
+            length: 0,
+        })
+    }
+
+    #[test]
+    fn counts_deliveries_in_both_forms() {
+        let old = "$JS.ACK.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0";
+        let new = "$JS.ACK._.h4sh.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0.x";
+        assert_eq!(delivery_count(old), Some(3));
+        assert_eq!(delivery_count(new), Some(3));
+        for nonsense in ["", "$JS.ACK.", "$JS.ACK.a.b", "$JS.ACK.a.b.c.d", "_INBOX.1"] {
+            assert_eq!(delivery_count(nonsense), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn understands_what_the_server_says() {
+        let pending = [("Nats-Pending-Messages", "3")];
+        assert_eq!(status(408, "Request Timeout", &pending), Word::Ended { undelivered: Some(3) });
+        assert_eq!(status(409, "Leadership Change", &[]), Word::Ended { undelivered: None });
+        assert_eq!(status(409, "Server Shutdown", &[]), Word::Ended { undelivered: None });
+        assert_eq!(status(409, "Exceeded MaxWaiting", &[]), Word::Refused);
+        assert_eq!(status(409, "Consumer Deleted", &[]), Word::ConsumerGone);
+        assert_eq!(status(503, "", &[]), Word::ConsumerGone);
+        assert_eq!(status(100, "Idle Heartbeat", &[]), Word::Alive);
+    }
+}
