@@ -14,6 +14,7 @@ use stepwell_shared::subject;
 use stepwell_shared::task::{Answer, Work, WorkflowTask, WorkflowTaskReply};
 
 use crate::metric_definitions::Metrics;
+use crate::workers::Workers;
 
 /// How often a queue is asked again when the worker that took the task is shutting down.
 const MAX_BUSY_ANSWERS: u32 = 5;
@@ -34,13 +35,14 @@ pub(crate) enum Asked {
 pub(crate) async fn ask_turn(
     connection: &Connection,
     metrics: &Metrics,
+    workers: &Workers,
     timeout: Duration,
     task: WorkflowTask,
     queue: &Name,
     sticky: Option<&WorkerId>,
 ) -> Asked {
     let started = Instant::now();
-    let asked = match ask(connection, timeout, &task, queue, sticky).await {
+    let asked = match ask(connection, workers, timeout, &task, queue, sticky).await {
         Ok(reply) => {
             if reply.replayed {
                 metrics.replays.inc();
@@ -63,8 +65,30 @@ pub(crate) async fn ask_turn(
     asked
 }
 
-/// Sends a workflow task to the sticky worker, then to the queue; the answer is never `Busy`.
+/// Sends a workflow task to the sticky worker, then to the queue; the answer is never `Busy`. When the
+/// worker that took it has no code for the type, one that is known to have it is asked: the workers of a
+/// queue need not have the same code, least of all while they are being replaced.
 pub(crate) async fn ask(
+    connection: &Connection,
+    workers: &Workers,
+    timeout: Duration,
+    task: &WorkflowTask,
+    queue: &Name,
+    sticky: Option<&WorkerId>,
+) -> Result<WorkflowTaskReply, (StallKind, String)> {
+    let reply = ask_queue(connection, timeout, task, queue, sticky).await?;
+    if !matches!(reply.answer, Answer::Stalled { kind: StallKind::UnknownType, .. }) {
+        return Ok(reply);
+    }
+    let Some(able) = workers.with_code(queue, &task.workflow_type) else { return Ok(reply) };
+    let subject = subject::sticky_workflow_task(connection.namespace(), queue, &able);
+    match chunked::request(connection, subject, bytes::Bytes::from(encode(task)), timeout).await {
+        Ok(answer) => Ok(usable(&answer)?.unwrap_or(reply)),
+        Err(_) => Ok(reply),
+    }
+}
+
+async fn ask_queue(
     connection: &Connection,
     timeout: Duration,
     task: &WorkflowTask,

@@ -276,7 +276,9 @@ impl Drive<'_> {
         let shell = self.shell;
         let timeout = shell.options.workflow_task_timeout;
         let sticky = held.sticky.as_ref();
-        match ask_turn(&shell.connection, &shell.metrics, timeout, task, &queue, sticky).await {
+        let asked =
+            ask_turn(&shell.connection, &shell.metrics, &shell.workers, timeout, task, &queue, sticky);
+        match asked.await {
             Asked::Commands { commands, worker } => {
                 if let Err(error) = held.workflow.answer(commands, Some(worker.clone()), delivered) {
                     let message = format!("{error}; the code must be changed before the run can go on");

@@ -1,5 +1,5 @@
 //! The workers that are known now, from their announcements. A hint for people and for runs that wait for
-//! a worker; no task is sent anywhere because of it.
+//! a worker, and for tasks that a worker without their code had taken.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -72,6 +72,15 @@ impl Workers {
         let mut list: Vec<_> = wanted.map(|seen| seen.announcement.clone()).collect();
         list.sort_by(|a, b| (&a.queue, &a.worker).cmp(&(&b.queue, &b.worker)));
         list
+    }
+
+    /// A worker of the queue that has code for this workflow type: the one that was heard of last.
+    pub(crate) fn with_code(&self, queue: &Name, workflow_type: &Name) -> Option<WorkerId> {
+        let known = self.lock();
+        let able = known.values().filter(|Seen { announcement, .. }| {
+            announcement.queue == *queue && announcement.workflows.contains(workflow_type)
+        });
+        able.max_by_key(|seen| seen.at).map(|seen| seen.announcement.worker.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkerId, Seen>> {

@@ -58,8 +58,9 @@ pub(super) async fn query(api: &Api, body: &[u8]) -> Result<QueryAnswer, ApiErro
         after: run.turn_index,
         work: Work::Query { name, argument: request.argument },
     };
-    let asked = ask(&api.connection, api.query_timeout, &task, &run.queue, run.sticky.as_ref()).await;
-    let reply = asked.map_err(|(_, message)| api_error(ErrorCode::Unavailable, message))?;
+    let (connection, workers) = (&api.connection, &api.workers);
+    let asked = ask(connection, workers, api.query_timeout, &task, &run.queue, run.sticky.as_ref());
+    let reply = asked.await.map_err(|(_, message)| api_error(ErrorCode::Unavailable, message))?;
     match reply.answer {
         Answer::QueryResult { result } => Ok(QueryAnswer { result }),
         Answer::QueryFailed { message } => Err(api_error(ErrorCode::QueryFailed, message)),
