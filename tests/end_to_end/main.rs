@@ -3,7 +3,15 @@
 //! every step, so that each step replays the history.
 
 mod activities;
+mod bad_input;
 mod cancelling;
+mod concurrency;
+mod deploys;
 mod life;
+mod limits;
+mod sagas;
+mod signals;
 mod stage;
 mod timeouts;
+mod timers_and_queries;
+mod waiting_for_workers;

@@ -109,10 +109,13 @@ impl Laws {
                 }
                 Ok(())
             }
+            Event::RunTerminated { .. } => {
+                self.closed = true;
+                Ok(())
+            }
             Event::RunStarted(_)
             | Event::SignalReceived { .. }
             | Event::CancelRequested { .. }
-            | Event::RunTerminated { .. }
             | Event::RunTimedOut { .. }
             | Event::AttemptFailed { .. }
             | Event::AttemptStarted { .. }

@@ -80,6 +80,13 @@ impl WorkerSetup {
         self
     }
 
+    /// A worker without the activities that write into the ledger.
+    #[must_use]
+    pub fn no_desk(mut self) -> Self {
+        self.arguments.push("--no-desk".to_owned());
+        self
+    }
+
     /// A worker without workflows.
     #[must_use]
     pub fn no_workflows(mut self) -> Self {

@@ -53,6 +53,9 @@ struct WorkerArguments {
     /// Has workflows but no activities.
     #[arg(long)]
     no_activities: bool,
+    /// Has no activities that write into the ledger.
+    #[arg(long)]
+    no_desk: bool,
     /// Has activities but no workflows.
     #[arg(long)]
     no_workflows: bool,
@@ -95,8 +98,10 @@ fn worker(client: Client, arguments: WorkerArguments) -> anyhow::Result<Worker> 
             .activity(nothing)
             .activity(boundless)
             .activity(explode)
-            .activity(text_of)
-            .activities(Desk::open(&arguments.folder)?);
+            .activity(text_of);
+        if !arguments.no_desk {
+            worker = worker.activities(Desk::open(&arguments.folder)?);
+        }
     }
     if let Some(address) = arguments.metrics {
         worker = worker.metrics(address);
