@@ -28,12 +28,11 @@ pub(crate) fn demo(rest: Vec<String>) -> Result<()> {
 
 /// Runs the benchmark.
 pub(crate) fn bench(rest: Vec<String>) -> Result<()> {
-    let programs = Programs::build(&["stepwell-bench", "stepwell-cli"], true)?;
+    let programs = Programs::build(&["stepwell-bench"], true)?;
     let mut command = Command::new(programs.path("stepwell-bench")?);
     command
         .current_dir(root())
         .env("STEPWELL_NATS_SERVER", nats_server::any()?)
-        .env("STEPWELL_BIN", programs.path("stepwell")?)
         .args(without_separator(rest));
     become_process(&mut command)
 }
