@@ -1,0 +1,170 @@
+//! Orchestrators and workers that end in good order, that are killed, that freeze and come back.
+
+use serde_json::json;
+use stepwell::shared::history::Event;
+use stepwell_tests::cluster::Cluster;
+use stepwell_tests::http;
+use stepwell_tests::ledger::Phase;
+use stepwell_tests::patience::{eventually, until};
+use stepwell_tests::workflows::Settled;
+use stepwell_tests::workflows::activities::{Call, one_activity};
+use stepwell_tests::workflows::lifecycle::{GO, chain, waits};
+use stepwell_tests::workflows::waiting::{NUMBER, collects};
+
+use crate::stage::{Cache, PROGRAM, Stage, result, together, warm_and_cold};
+
+warm_and_cold!(a_worker_that_is_asked_to_end_finishes_or_hands_back, an_orchestrator_hands_over_at_once);
+
+async fn a_worker_that_is_asked_to_end_finishes_or_hands_back(cache: Cache) {
+    let Stage { cluster, orchestrator, worker } = Stage::with("hand-back", &cache.worker().drain(500)).await;
+    let client = &cluster.client;
+    let call = |gate: &str| Call::of("wait_at", json!(gate));
+    let finishes = client.start(one_activity, "finishes", call("soon")).await.expect("it starts");
+    let handed_back = client.start(one_activity, "handed-back", call("later")).await.expect("it starts");
+    for id in ["finishes", "handed-back"] {
+        until("it is at work", || cluster.ledger.count(id, "wait_at", Phase::Started) == 1).await;
+    }
+    let waiting = client.start(waits, "waiting", ()).await.expect("it starts");
+    cluster.until_described("it waits", &waiting, |it| it.summary.history_length >= 1).await;
+    let successor = cluster.worker(&cache.worker()).await;
+    worker.ask_to_end();
+    cluster.gates.open("soon");
+    assert_eq!(result(&finishes).await, Settled::Ok(json!("soon")));
+    let status = worker.ended().await;
+    assert!(status.success(), "{status}");
+    assert_eq!(cluster.ledger.count("finishes", "wait_at", Phase::Started), 1, "it could finish");
+    // The other one was told to stop, and the successor makes the next attempt; the gate opens for it.
+    until("the next attempt", || cluster.ledger.count("handed-back", "wait_at", Phase::Started) == 2).await;
+    assert_eq!(cluster.ledger.count("handed-back", "wait_at", Phase::Cancelled), 1);
+    cluster.gates.open("later");
+    assert_eq!(result(&handed_back).await, Settled::Ok(json!("later")));
+    let by: Vec<u32> = cluster.ledger.read().iter().filter(|it| it.attempt == 2).map(|it| it.pid).collect();
+    assert_eq!(by, [successor.pid(), successor.pid()]);
+    // The run that was in the memory of the first worker goes on in the second.
+    waiting.signal(GO, 11).await.expect("it is open");
+    assert_eq!(result(&waiting).await, 11);
+    Stage { cluster, orchestrator, worker: successor }.finish().await;
+}
+
+async fn an_orchestrator_hands_over_at_once(cache: Cache) {
+    let cluster = Cluster::start("hand-over", PROGRAM).await;
+    // The lease is longer than anybody waits: only one that is handed over can be taken.
+    let lease = ["--no-http", "--lease", "1h"];
+    let first = cluster.orchestrator_with(&lease);
+    cluster.answered().await;
+    let worker = cluster.worker(&cache.worker()).await;
+    let cluster = &cluster;
+    let handles = together((0..10).map(|number| async move {
+        let started = cluster.client.start(collects, format!("c{number}"), 2).await;
+        started.expect("it starts")
+    }))
+    .await;
+    for handle in &handles {
+        handle.signal(NUMBER, 1).await.expect("it is open");
+    }
+    let second = cluster.orchestrator_with(&lease);
+    first.stop().await;
+    for handle in &handles {
+        handle.signal(NUMBER, 2).await.expect("it is open");
+    }
+    for handle in &handles {
+        assert_eq!(result(handle).await, [1, 2]);
+    }
+    cluster.check().await;
+    worker.stop().await;
+    second.stop().await;
+}
+
+/// Whether the orchestrator with this address says that it is the active one.
+async fn active(address: &str) -> Option<bool> {
+    let (_, body) = http::get(address, "/metrics").await?;
+    Some(http::metric(&body, "stepwell_orchestrator_active", &[])? > 0.0)
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_when_the_active_one_is_killed() {
+    let cluster = Cluster::start("standby", PROGRAM).await;
+    let first = cluster.orchestrator().await;
+    let address = http::free_address();
+    let standby = cluster.orchestrator_with(&["--listen", &address]);
+    let worker = cluster.worker(&Cache::Warm.worker()).await;
+    let handle = cluster.client.start(collects, "c", 20).await.expect("it starts");
+    for number in 0..10 {
+        handle.signal(NUMBER, number).await.expect("it is open");
+    }
+    eventually("the standby stands by", || async {
+        let (status, _) = http::get(&address, "/readyz").await?;
+        (status == 200 && active(&address).await == Some(false)).then_some(())
+    })
+    .await;
+    first.kill();
+    // Sent while nobody is active: stored, and taken in by the successor.
+    for number in 10..20 {
+        let body = json!({"v": 1, "payload": number}).to_string();
+        cluster.publish("stepwell.default.workflow.c.signal.number", body).await;
+    }
+    eventually("the standby is active", || async { active(&address).await?.then_some(()) }).await;
+    assert_eq!(result(&handle).await, (0..20).collect::<Vec<_>>());
+    let after = cluster.client.start(chain, "after", 3).await.expect("it starts");
+    assert_eq!(result(&after).await.len(), 3);
+    Stage { cluster, orchestrator: standby, worker }.finish().await;
+}
+
+#[tokio::test]
+async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
+    let cluster = Cluster::start("frozen", PROGRAM).await;
+    let (first_address, second_address) = (http::free_address(), http::free_address());
+    let first = cluster.orchestrator_with(&["--listen", &first_address]);
+    cluster.answered().await;
+    let worker = cluster.worker(&Cache::Warm.worker()).await;
+    let second = cluster.orchestrator_with(&["--listen", &second_address]);
+    let count = 200;
+    let handle = cluster.client.start(collects, "c", count).await.expect("it starts");
+    eventually("the second one stands by", || async { active(&second_address).await.filter(|active| !active) }).await;
+    let signals = async |range: std::ops::Range<usize>| {
+        let jetstream = cluster.client.connection().jetstream();
+        for number in range {
+            let body = json!({"v": 1, "payload": number}).to_string();
+            let subject = "stepwell.default.workflow.c.signal.number";
+            let sent = jetstream.publish(subject, body.into()).await.expect("it is sent");
+            sent.await.expect("it is stored");
+        }
+    };
+    signals(0..50).await;
+    // In the middle of its work, with events read and not done.
+    first.freeze();
+    signals(50..100).await;
+    eventually("the second one is active", || async { active(&second_address).await?.then_some(()) }).await;
+    first.go_on();
+    signals(100..200).await;
+    let numbers: Vec<i64> = (0..200).collect();
+    assert_eq!(result(&handle).await, numbers, "each once and in order");
+    eventually("one of them is active", || async {
+        let both = (active(&first_address).await?, active(&second_address).await?);
+        (both.0 != both.1).then_some(())
+    })
+    .await;
+    let records = handle.history().await.expect("a history");
+    let signals = records.iter().flat_map(|record| &record.events);
+    let taken = signals.filter(|event| matches!(event, Event::SignalReceived { .. })).count();
+    assert_eq!(taken, count);
+    first.stop().await;
+    Stage { cluster, orchestrator: second, worker }.finish().await;
+}
+
+#[tokio::test]
+async fn everybody_waits_for_the_server_to_come_back() {
+    let mut stage = Stage::new("server", Cache::Warm).await;
+    let handle = stage.cluster.client.start(collects, "c", 4).await.expect("it starts");
+    handle.signal(NUMBER, 1).await.expect("it is open");
+    stage.cluster.server.kill();
+    stage.cluster.server.restart().expect("the server starts again");
+    handle.signal(NUMBER, 2).await.expect("it is open");
+    stage.cluster.server.stop();
+    stage.cluster.server.restart().expect("the server starts again");
+    handle.signal(NUMBER, 3).await.expect("it is open");
+    handle.signal(NUMBER, 4).await.expect("it is open");
+    assert_eq!(result(&handle).await, [1, 2, 3, 4]);
+    assert!(stage.orchestrator.running() && stage.worker.running());
+    stage.finish().await;
+}

@@ -1,0 +1,47 @@
+//! The worker without an SDK takes part in a run.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use stepwell::FailureKind;
+use stepwell_tests::processes::Process;
+use stepwell_tests::workflows::Settled;
+use stepwell_tests::workflows::activities::{Call, one_activity};
+
+use crate::stage::{Cache, Stage, result};
+
+#[tokio::test]
+async fn a_worker_in_python_takes_part() {
+    let Some(python) = std::env::var_os("STEPWELL_PYTHON") else {
+        eprintln!(
+            "skipped: STEPWELL_PYTHON is not set; point it at a python3 that has nats-py, or run cargo xtask test"
+        );
+        return;
+    };
+    let python = Path::new(&python);
+    let importable = Command::new(python).args(["-c", "import nats"]).status();
+    assert!(importable.is_ok_and(|status| status.success()), "{} has no nats-py", python.display());
+    let stage = Stage::new("python", Cache::Warm).await;
+    let cluster = &stage.cluster;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/python_worker/worker.py");
+    let arguments = [script.to_string_lossy().into_owned(), "snakes".to_owned()];
+    let worker = Process::start("python", python, &arguments, &cluster.server.url(), cluster.folder());
+    let call = |activity: &str| Call {
+        queue: Some("snakes".to_owned()),
+        schedule_to_start: Some(60_000),
+        ..Call::of(activity, json!("one two  three"))
+    };
+    let id = "ids with spaces. and dots";
+    let counted = cluster.client.start(one_activity, id, call("count_words")).await.expect("it starts");
+    assert_eq!(result(&counted).await, Settled::Ok(json!(3)));
+    let reversed = cluster.client.start(one_activity, "r", call("reverse_text")).await.expect("it starts");
+    assert_eq!(result(&reversed).await, Settled::Ok(json!("eerht  owt eno")));
+    let mut wrong = Call { input: json!(7), ..call("count_words") };
+    wrong.retry.maximum_attempts = Some(2);
+    let wrong = cluster.client.start(one_activity, "w", wrong).await.expect("it starts");
+    let settled = result(&wrong).await;
+    assert_eq!(settled.failure_kind(), Some(FailureKind::Application), "{settled:?}");
+    drop(worker);
+    stage.finish().await;
+}
