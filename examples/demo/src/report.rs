@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use document_pipeline::workflow::Outcome;
 use example_ledger::{Entry, Phase};
 use stepwell_shared::failure::FailureKind;
 use stepwell_shared::ids::StepId;
@@ -31,11 +32,22 @@ pub(crate) fn table(
         let executed = history.map(|history| executed(history, ledger)).unwrap_or_default();
         let resumed =
             history.map(|history| resumed(summary, history, orchestrator_kills)).unwrap_or_default();
-        let because = summary.failure.as_ref().map(|failure| format!("\n{}", failure.error_type));
-        let status = format!("{}{}", summary.status.name(), because.unwrap_or_default());
+        let status = format!("{}\n{}", summary.status.name(), detail(summary));
         table.add_row([summary.workflow_id.to_string(), status, executed, resumed]);
     }
     table.to_string()
+}
+
+/// What the status alone does not say: why it failed, or what became of the document.
+fn detail(summary: &RunSummary) -> String {
+    let outcome = summary.result.as_ref().and_then(|result| result.decode::<Outcome>().ok());
+    match (outcome, &summary.failure) {
+        (Some(Outcome::Saved { .. }), _) => "saved".to_owned(),
+        (Some(Outcome::Rejected { timed_out: true }), _) => "rejected by timeout".to_owned(),
+        (Some(Outcome::Rejected { timed_out: false }), _) => "rejected".to_owned(),
+        (None, Some(failure)) => failure.error_type.clone(),
+        (None, None) => String::new(),
+    }
 }
 
 /// `fetch_document 1× · embed_chunk 49 steps 1×, 1 step 2×`
@@ -67,14 +79,17 @@ fn executed(history: &RunHistory, ledger: &[Entry]) -> String {
 
 fn resumed(summary: &RunSummary, history: &RunHistory, orchestrator_kills: &[u64]) -> String {
     let mut parts = Vec::new();
-    let lost = history
-        .steps
-        .iter()
-        .filter(|(_, recorded)| recorded.failed.values().any(|kind| *kind == FailureKind::Lost));
-    let lost: Vec<String> =
-        lost.map(|(step, recorded)| format!("{} (step {step})", recorded.activity)).collect();
+    let mut lost: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (step, recorded) in &history.steps {
+        if recorded.failed.values().any(|kind| *kind == FailureKind::Lost) {
+            lost.entry(&recorded.activity).or_default().push(step.to_string());
+        }
+    }
     if !lost.is_empty() {
-        parts.push(format!("executed again after its worker was killed: {}", lost.join(", ")));
+        let lost =
+            lost.into_iter().map(|(activity, steps)| format!("{activity} (step {})", steps.join(", ")));
+        let lost = lost.collect::<Vec<_>>().join(", ");
+        parts.push(format!("executed again after its worker was killed: {lost}"));
     }
     if history.workers.len() > 1 {
         parts.push("code replayed in another worker".to_owned());
