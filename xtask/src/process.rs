@@ -13,10 +13,17 @@ pub(crate) fn root() -> &'static Path {
     manifest.parent().unwrap_or(manifest)
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program. It does not see what `cargo run` said about this package: build
+/// scripts that look at it would find something new and compile their crates again, each time.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(root());
+    for (name, _) in env::vars_os() {
+        let about_package = name.to_string_lossy();
+        if about_package.starts_with("CARGO_PKG_") || about_package.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     command
 }
 
