@@ -23,9 +23,7 @@ pub(crate) fn verify() -> Result<()> {
     for (package, folder) in PURE {
         pure(package, folder)?;
     }
-    run(cargo()
-        .args(["doc", "--workspace", "--no-deps", "--document-private-items"])
-        .env("RUSTDOCFLAGS", "-D warnings"))?;
+    run(cargo().args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
     // Doctests are part of `cargo test --workspace`.
     test::test(&[])
 }

@@ -7,8 +7,8 @@ use thiserror::Error;
 /// How to reach an OpenAI-compatible server.
 #[derive(Clone, clap::Args)]
 pub struct HttpOptions {
-    /// Base address of an OpenAI-compatible API, such as https://api.openai.com/v1 or
-    /// http://localhost:11434/v1. Without it the offline model is used.
+    /// Base address of an OpenAI-compatible API, such as `https://api.openai.com/v1` or
+    /// `http://localhost:11434/v1`. Without it the offline model is used.
     #[arg(long = "model-url", env = "MODEL_BASE_URL")]
     pub base_url: Option<String>,
     /// The model's name, as the server knows it.
