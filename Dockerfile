@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 
 # Everything is built once; the images below take what they need.
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1-slim-bookworm AS build
 WORKDIR /stepwell
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
