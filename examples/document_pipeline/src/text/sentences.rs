@@ -7,6 +7,9 @@ const ABBREVIATIONS: &[&str] = &[
     "st", "vs",
 ];
 
+/// What may stand between a full stop and the end of its sentence.
+const CLOSING: [char; 5] = ['"', '\'', ')', '\u{201d}', '\u{2019}'];
+
 /// Fewest letters a sentence has; shorter pieces are captions and page numbers.
 const MIN_LETTERS: usize = 12;
 
@@ -20,7 +23,9 @@ pub fn sentences(text: &str) -> Vec<String> {
     for paragraph in paragraphs(text) {
         let mut begin = 0;
         for (at, mark) in paragraph.char_indices().filter(|(_, c)| matches!(c, '.' | '!' | '?')) {
-            let end = at + mark.len_utf8();
+            let after = at + mark.len_utf8();
+            let closing = paragraph[after..].len() - paragraph[after..].trim_start_matches(CLOSING).len();
+            let end = after + closing;
             if ends_sentence(&paragraph, begin, at, end) {
                 keep(&mut found, &paragraph[begin..end]);
                 begin = end;
@@ -53,7 +58,6 @@ fn paragraphs(text: &str) -> Vec<String> {
 
 fn ends_sentence(paragraph: &str, begin: usize, at: usize, end: usize) -> bool {
     let rest = &paragraph[end..];
-    let rest = rest.trim_start_matches(['"', '\'', ')', '\u{201d}', '\u{2019}']);
     if !rest.is_empty() && !rest.starts_with(char::is_whitespace) {
         return false; // 1.2, example.org, …
     }
@@ -94,6 +98,15 @@ mod tests {
     fn versions_initials_and_addresses_do_not_end_a_sentence() {
         let text = "Use version 1.2 from example.org today. Ask J. Raben about it.";
         assert_eq!(sentences(text), ["Use version 1.2 from example.org today.", "Ask J. Raben about it."]);
+    }
+
+    #[test]
+    fn closing_quotes_belong_to_their_sentence() {
+        let text = "`I shall think nothing of it!' And so she fell. \"Do cats eat bats?\" she said.";
+        assert_eq!(
+            sentences(text),
+            ["`I shall think nothing of it!'", "And so she fell.", "\"Do cats eat bats?\" she said."]
+        );
     }
 
     #[test]
