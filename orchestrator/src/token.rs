@@ -10,6 +10,8 @@ use stepwell_shared::ids::{RunId, StepId};
 /// Half of the digest: 128 bits cannot be guessed, and every task and report carries one.
 const TOKEN_BYTES: usize = 16;
 
+const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Makes and checks tokens.
 #[derive(Clone)]
 pub(crate) struct Tokens {
@@ -41,11 +43,8 @@ impl Tokens {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |nibble: u8| char::from(HEX_DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
