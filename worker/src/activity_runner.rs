@@ -29,7 +29,7 @@ use crate::activity_outcome::{Ended, outcome, returned};
 use crate::metric_definitions::Metrics;
 use crate::registry::{Registered, Registry, listed};
 use crate::report::{NotReported, Reporter};
-use crate::running::{RunningAttempts, Stop};
+use crate::running::{Known, RunningAttempts, Stop};
 use crate::slots::{Slot, Slots};
 
 /// Acknowledges a task: its report is stored.
@@ -80,6 +80,12 @@ impl ActivitySide {
                 return;
             }
         };
+        match self.running.known(&task.run_id, task.step, task.attempt) {
+            Known::No => {}
+            // This process only seemed to be gone, or the server forgot that it gave the task out.
+            Known::Running => return,
+            Known::Reported => return self.answer(&ack, ACK).await,
+        }
         if count > 1 {
             self.lost(&task, ack).await;
             return;
@@ -93,11 +99,6 @@ impl ActivitySide {
     /// A task that somebody has had before: whether the attempt was made is not known, so it is not made
     /// again.
     async fn lost(&self, task: &ActivityTask, ack: Subject) {
-        if self.running.holds(&task.run_id, task.step, task.attempt) {
-            // It was this process, which only seemed to be gone.
-            tracing::debug!(run_id = %task.run_id, step = %task.step, "a task that runs here was given out again");
-            return;
-        }
         if let Some(registered) = self.registry.activity(&task.activity_type) {
             registered.metrics.lost.inc();
         }
@@ -162,7 +163,7 @@ impl ActivitySide {
         };
         match reporter.report(&self.connection, &self.metrics, outcome).await {
             // From here on nobody has to be told that it is alive.
-            Ok(()) => drop(entry),
+            Ok(()) => entry.reported(),
             Err(NotReported) => return,
         }
         self.answer(&ack, ACK).await;

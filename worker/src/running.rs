@@ -1,4 +1,5 @@
-//! The attempts that run in this process, and the steps that were cancelled before their tasks came.
+//! The attempts that run or were reported in this process, and the steps that were cancelled before their
+//! tasks came.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +14,34 @@ use tokio_util::sync::CancellationToken;
 /// cancellation until the step has ended, so one that is forgotten is heard of again.
 const REMEMBERED_CANCELLATIONS: usize = 10_000;
 
+/// How many reported attempts are remembered. A server that is killed may forget what it delivered and what
+/// was acknowledged in the last moments; tasks of that time come again as if for the first time.
+const REMEMBERED_REPORTS: usize = 10_000;
+
 /// The attempts that run here.
 #[derive(Debug, Default)]
 pub(crate) struct RunningAttempts(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    attempts: BTreeMap<(RunId, StepId, u32), Attempt>,
+    attempts: BTreeMap<Key, Attempt>,
     cancelled: HashSet<(RunId, StepId)>,
     order: VecDeque<(RunId, StepId)>,
+    reported: HashSet<Key>,
+    reported_order: VecDeque<Key>,
+}
+
+type Key = (RunId, StepId, u32);
+
+/// What this process knows of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Nothing.
+    No,
+    /// It runs here, or its report is not stored yet.
+    Running,
+    /// It ran here, and its report is stored.
+    Reported,
 }
 
 #[derive(Debug)]
@@ -54,7 +74,7 @@ impl Stop {
 #[derive(Debug)]
 pub(crate) struct Entry<'a> {
     attempts: &'a RunningAttempts,
-    key: (RunId, StepId, u32),
+    key: Key,
     pub(crate) stop: Arc<Stop>,
 }
 
@@ -72,9 +92,16 @@ impl RunningAttempts {
         Entry { attempts: self, key, stop }
     }
 
-    /// Whether this very attempt runs here.
-    pub(crate) fn holds(&self, run_id: &RunId, step: StepId, attempt: u32) -> bool {
-        self.lock().attempts.contains_key(&(run_id.clone(), step, attempt))
+    /// What is known of this very attempt.
+    pub(crate) fn known(&self, run_id: &RunId, step: StepId, attempt: u32) -> Known {
+        let (inner, key) = (self.lock(), (run_id.clone(), step, attempt));
+        if inner.attempts.contains_key(&key) {
+            Known::Running
+        } else if inner.reported.contains(&key) {
+            Known::Reported
+        } else {
+            Known::No
+        }
     }
 
     /// Tells every attempt of a step to stop, those that come later included.
@@ -112,6 +139,21 @@ impl RunningAttempts {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry<'_> {
+    /// The attempt's report is stored.
+    pub(crate) fn reported(self) {
+        let mut inner = self.attempts.lock();
+        if inner.reported.insert(self.key.clone()) {
+            inner.reported_order.push_back(self.key.clone());
+        }
+        if inner.reported_order.len() > REMEMBERED_REPORTS
+            && let Some(oldest) = inner.reported_order.pop_front()
+        {
+            inner.reported.remove(&oldest);
+        }
     }
 }
 
@@ -161,14 +203,20 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_held_until_it_leaves() {
+    fn an_attempt_is_known_while_it_runs_and_when_it_was_reported() {
         let running = RunningAttempts::default();
+        let known = |attempt| running.known(&run(1), StepId::Action(7), attempt);
         let entry = enter(&running, 1, StepId::Action(7), 3);
-        assert!(running.holds(&run(1), StepId::Action(7), 3));
-        assert!(!running.holds(&run(1), StepId::Action(7), 4));
+        assert_eq!((known(3), known(4)), (Known::Running, Known::No));
         assert_eq!(running.alive(Duration::ZERO).len(), 1);
         assert_eq!(running.alive(Duration::from_secs(3_600)).len(), 0);
         drop(entry);
-        assert!(!running.holds(&run(1), StepId::Action(7), 3));
+        assert_eq!(known(3), Known::No, "it was not reported");
+        enter(&running, 1, StepId::Action(7), 4).reported();
+        assert_eq!((known(4), running.alive(Duration::ZERO).len()), (Known::Reported, 0));
+        for n in 0..REMEMBERED_REPORTS {
+            enter(&running, n + 2, StepId::Action(7), 1).reported();
+        }
+        assert_eq!(known(4), Known::No, "only so many are remembered");
     }
 }
