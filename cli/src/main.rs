@@ -23,7 +23,7 @@ use clap::Parser;
 use crate::args::Cli;
 
 // One thread: what the orchestrator does for a step is little and goes through one connection, and more
-// threads mostly wake each other (a third more processor time per step).
+// threads mostly wake each other, at a fifth more processor time per step.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
