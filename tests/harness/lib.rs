@@ -11,4 +11,5 @@ pub mod http;
 pub mod ledger;
 pub mod patience;
 pub mod processes;
+pub mod simulation;
 pub mod workflows;

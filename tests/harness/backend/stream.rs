@@ -79,7 +79,8 @@ impl MemoryStream {
         let chunk = header(CHUNK).map(|(_, value)| value.clone());
         let body = if marker { Vec::new() } else { message.body };
         self.by_subject.entry(subject.clone()).or_default().insert(sequence);
-        let stored = Stored { sequence, subject: subject.clone(), message_id: message.message_id, chunk, body };
+        let stored =
+            Stored { sequence, subject: subject.clone(), message_id: message.message_id, chunk, body };
         self.messages.insert(sequence, stored);
         self.trim(&subject);
         Ok(Acked { sequence, duplicate: false })

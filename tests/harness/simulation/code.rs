@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use stepwell_shared::payload::Payload;
 use stepwell_worker_replay::{
-    ActivityCall, ActivityDefaults, Either, Signal, WorkflowCode, WorkflowContext, WorkflowError, days, hours,
-    join_all, mins, secs, try_join_all,
+    ActivityCall, ActivityDefaults, Either, Signal, WorkflowCode, WorkflowContext, WorkflowError, days,
+    hours, join_all, mins, secs, try_join_all,
 };
 
 use super::program::{End, Op, Program, Work};

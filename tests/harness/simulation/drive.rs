@@ -42,13 +42,24 @@ impl Delivery {
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
     pub(crate) summary: Option<Box<RunSummary>>,
+    /// The run whose entry in `timers` this is: when it is repeated, what was said last counts.
+    pub(crate) timer_of: Option<WorkflowId>,
+}
+
+impl Outgoing {
+    fn plain(message: Message) -> Self {
+        Self { message, summary: None, timer_of: None }
+    }
 }
 
 /// What a drive sent, and the events that are done when all of it is confirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) left: usize,
-    pub(crate) closed: bool,
+    /// The workflow, once the drive has ended.
+    pub(crate) closed: Option<WorkflowId>,
+    /// What woke the run has been taken away.
+    pub(crate) timer_ended: bool,
     pub(crate) receipts: Vec<Receipt>,
 }
 
@@ -60,7 +71,8 @@ pub(crate) struct Held {
     last_sequence: u64,
     sticky: Option<String>,
     waits_on: BTreeSet<Name>,
-    unchecked_up_to: Option<u64>,
+    /// What others wanted with the records after the first and up to the second is still to be looked at.
+    pub(crate) unchecked: Option<(u64, u64)>,
     guessed: bool,
 }
 
@@ -69,6 +81,8 @@ pub(crate) struct Drive {
     held: Option<Box<Held>>,
     mail: VecDeque<Delivery>,
     group: u64,
+    /// Nothing that a predecessor left for this workflow is anywhere but in the mail.
+    caught_up: bool,
     settled: Vec<Receipt>,
     taken: Vec<(Delivery, Ruling)>,
     pause_ms: u64,
@@ -89,11 +103,17 @@ struct Appending {
 }
 
 impl Drive {
-    pub(crate) fn new(held: Option<Box<Held>>, mail: VecDeque<Delivery>, group: u64) -> Self {
+    pub(crate) fn new(
+        held: Option<Box<Held>>,
+        mail: VecDeque<Delivery>,
+        group: u64,
+        caught_up: bool,
+    ) -> Self {
         Self {
             held,
             mail,
             group,
+            caught_up,
             settled: Vec::new(),
             taken: Vec::new(),
             pause_ms: PAUSE_MS,
@@ -112,15 +132,16 @@ impl Drive {
 }
 
 impl Held {
-    fn new(world: &World, loaded: Loaded, check: bool) -> Self {
+    fn new(world: &World, loaded: Loaded) -> Self {
         let id = loaded.workflow.id();
+        let last_index = loaded.last_record.as_ref().map_or(0, |record| record.index);
         Self {
             history_subject: subject::history(&world.namespace, id, world.partitions),
             first_sequence: loaded.first_sequence,
             last_sequence: loaded.last_sequence,
             sticky: None,
             waits_on: BTreeSet::new(),
-            unchecked_up_to: check.then_some(loaded.index_before),
+            unchecked: (last_index > loaded.index_before).then_some((loaded.index_before, last_index)),
             guessed: false,
             workflow: loaded.workflow,
         }
@@ -130,7 +151,7 @@ impl Held {
 impl Orchestrator {
     fn drive_of(&mut self, id: &WorkflowId) -> Option<Box<Drive>> {
         let slot = self.slots.get_mut(id)?;
-        let away = SlotState::Active(Box::new(Drive::new(None, VecDeque::new(), 0)));
+        let away = SlotState::Active(Box::new(Drive::new(None, VecDeque::new(), 0, false)));
         match std::mem::replace(&mut slot.state, away) {
             SlotState::Active(drive) => Some(drive),
             SlotState::Idle(held) => {
@@ -195,16 +216,16 @@ impl Orchestrator {
                 last_record: None,
                 index_before: 0,
             };
-            Box::new(Held { guessed: true, ..Held::new(world, fresh, false) })
+            Box::new(Held { guessed: true, ..Held::new(world, fresh) })
         })
     }
 
     pub(crate) fn loaded(&mut self, world: &mut World, id: &WorkflowId, messages: &[Stored], last: u64) {
         let Some(mut drive) = self.drive_of(id) else { return };
-        match load(id, messages, last, self.recovery.history_sequence) {
+        // Everything that this process did not append, or has not looked at, was left by somebody else.
+        match load(id, messages, last, self.own.get(id).copied().unwrap_or(0)) {
             Ok(loaded) => {
-                let check = loaded.index_before > 0;
-                drive.held = Some(Box::new(Held::new(world, loaded, check)));
+                drive.held = Some(Box::new(Held::new(world, loaded)));
                 self.keep(id, drive);
                 self.work(world, id);
             }
@@ -232,9 +253,15 @@ impl Orchestrator {
     }
 
     /// The worker's answer; `None` when there was none in time.
-    pub(crate) fn turn_answered(&mut self, world: &mut World, id: &WorkflowId, reply: Option<Option<Vec<u8>>>) {
+    pub(crate) fn turn_answered(
+        &mut self,
+        world: &mut World,
+        id: &WorkflowId,
+        reply: Option<Option<Vec<u8>>>,
+    ) {
         let Some(mut drive) = self.drive_of(id) else { return };
-        let (Some(mut held), Some((body, delivered, sticky))) = (drive.held.take(), drive.asked.take()) else {
+        let (Some(mut held), Some((body, delivered, sticky))) = (drive.held.take(), drive.asked.take())
+        else {
             return self.keep(id, drive);
         };
         let usable = reply.as_ref().and_then(Option::as_ref);
@@ -264,7 +291,9 @@ impl Orchestrator {
                     world.complaints.push(format!("{id}: the code stalled: {kind:?}: {message}"));
                     held.workflow.stall(kind, message, now_ms);
                 }
-                task::Answer::QueryResult { .. } | task::Answer::QueryFailed { .. } | task::Answer::Busy {} => {}
+                task::Answer::QueryResult { .. }
+                | task::Answer::QueryFailed { .. }
+                | task::Answer::Busy {} => {}
             },
             (None, Some(None)) => held.workflow.stall(StallKind::NoWorker, "nobody listens".into(), now_ms),
             (None, _) => held.workflow.stall(StallKind::TaskTimeout, "no answer".into(), now_ms),
@@ -376,6 +405,12 @@ impl Orchestrator {
         }
         held.last_sequence = last;
         held.guessed = false;
+        if record.index == 1 {
+            held.unchecked = None;
+        }
+        if held.unchecked.is_none() {
+            self.own.insert(id.clone(), last);
+        }
         drive.pause_ms = PAUSE_MS;
         compare_with_stored(world, id, &held);
         if world.sabotage != Sabotage::EffectsFirst {
@@ -412,7 +447,7 @@ impl Orchestrator {
         for (delivery, ruling) in std::mem::take(&mut drive.taken) {
             if let (Ruling::Rejected { code, message, .. }, Some(raw)) = (&ruling, &delivery.raw) {
                 let message = rejection(world, raw, *code, message);
-                self.send(world, drive.group, Outgoing { message, summary: None });
+                self.send(world, drive.group, Outgoing::plain(message));
             }
             if let Some(receipt) = delivery.receipt {
                 if world.sabotage == Sabotage::EarlyCheckpoint {
@@ -426,21 +461,25 @@ impl Orchestrator {
 
     fn finish(&mut self, world: &mut World, id: &WorkflowId, mut drive: Box<Drive>) {
         let Some(mut held) = drive.held.take() else { return };
-        self.check_predecessor(world, id, drive.group, &mut held);
+        if drive.caught_up {
+            self.check_predecessor(world, id, drive.group, &mut held);
+        }
+        if held.workflow.idle() {
+            self.own.remove(id);
+        }
         let waits_on = held.workflow.waits_for_workers_on();
         self.park(id, &held.waits_on.clone(), &waits_on);
         held.waits_on.clone_from(&waits_on);
         let (next_ms, idle) = (held.workflow.next_wake(), held.workflow.idle());
         if let Some(write) = self.timers.want(id, next_ms, idle, waits_on) {
-            let message = timer_message(world, id, &write);
-            self.send(world, drive.group, Outgoing { message, summary: None });
+            self.send(world, drive.group, timer_message(world, id, &write));
             if world.dies_at(self.pid, Point::TimerWritten) {
                 return;
             }
         }
         self.plan_timers(world);
         if let Some(group) = self.groups.get_mut(&drive.group) {
-            group.closed = true;
+            group.closed = Some(id.clone());
             group.receipts = std::mem::take(&mut drive.settled);
         }
         self.settle_group(world, drive.group);
@@ -449,17 +488,14 @@ impl Orchestrator {
 
     /// What predecessors wanted and may not have done.
     fn check_predecessor(&mut self, world: &mut World, id: &WorkflowId, group: u64, held: &mut Held) {
-        let Some(up_to) = held.unchecked_up_to else { return };
-        if !self.caught_up {
-            self.recovery.later.insert(id.clone());
-            return;
-        }
-        held.unchecked_up_to = None;
+        let Some((after, up_to)) = held.unchecked.take() else { return };
+        self.own.insert(id.clone(), held.last_sequence);
         let Some(run_id) = held.workflow.run_id().cloned() else { return };
         for effect in held.workflow.outstanding() {
             if let Effect::Dispatch(it) = &effect {
                 let task = attempt_id(&run_id, it.step, it.attempt);
-                if it.wanted_by > up_to || self.recovery.tasks.contains(&task) {
+                let theirs = it.wanted_by > after && it.wanted_by <= up_to;
+                if !theirs || !self.recovery.tasks.insert(task.clone()) {
                     continue;
                 }
                 world.stats.recovered += 1;
@@ -474,7 +510,7 @@ impl Orchestrator {
         match effect {
             Effect::Dispatch(dispatch) => {
                 let message = task_message(world, workflow, run_id, *dispatch);
-                self.send(world, group, Outgoing { message, summary: None });
+                self.send(world, group, Outgoing::plain(message));
             }
             Effect::CancelActivity { step, .. } => {
                 let body = encode(&CancelActivity { v: VERSION, run_id: run_id.clone(), step });
@@ -483,7 +519,7 @@ impl Orchestrator {
             Effect::WriteSummary(summary) | Effect::Close(summary) => {
                 let key = subject::state_key(&summary.workflow_id);
                 let message = Message::new(Bucket::State.subject(&world.namespace, &key), encode(&summary));
-                self.send(world, group, Outgoing { message, summary: Some(summary) });
+                self.send(world, group, Outgoing { message, summary: Some(summary), timer_of: None });
             }
         }
     }
@@ -523,16 +559,17 @@ fn task_message(world: &World, workflow: &Workflow, run_id: &RunId, dispatch: Di
     message.with_id(attempt_id(run_id, step, dispatch.attempt))
 }
 
-fn timer_message(world: &World, id: &WorkflowId, write: &TimerWrite) -> Message {
+pub(crate) fn timer_message(world: &World, id: &WorkflowId, write: &TimerWrite) -> Outgoing {
     let key = subject::timer_key(id, world.partitions);
     let subject = Bucket::Timers.subject(&world.namespace, &key);
-    match write {
+    let message = match write {
         TimerWrite::Put(entry) => Message::new(subject, encode(entry)),
         TimerWrite::Remove => Message::new(subject, Vec::new())
             .with_header("KV-Operation", "PURGE")
             .with_header("Nats-Rollup", "sub")
             .with_header("Nats-TTL", "60s"),
-    }
+    };
+    Outgoing { message, summary: None, timer_of: Some(id.clone()) }
 }
 
 /// The live state must be the one that is stored, unless somebody wrote in between.
@@ -540,7 +577,8 @@ fn compare_with_stored(world: &mut World, id: &WorkflowId, held: &Held) {
     if !world.dice.orchestrator.chance(150) {
         return;
     }
-    let messages = world.server.read(stepwell_shared::subject::Stream::History, &held.history_subject, 0, usize::MAX);
+    let messages =
+        world.server.read(stepwell_shared::subject::Stream::History, &held.history_subject, 0, usize::MAX);
     let last = records(&messages).last().map(|stored| stored.last_sequence);
     if last != Some(held.last_sequence) {
         return;

@@ -14,10 +14,10 @@ use stepwell_shared::message::{
 use stepwell_shared::rejection::Rejection;
 use stepwell_shared::subject::{self, Bucket, EventAddress, Stream, parse_stored_event};
 
-use super::drive::{Delivery, Drive, Group, Held, Outgoing};
+use super::drive::{Delivery, Drive, Group, Held, Outgoing, timer_message};
 use super::timers::{Floors, Receipt, TimerEntry, Timers};
 use super::world::{Alarm, Answer, Call, Failed, Pid, Point, Request, Sabotage, What, World, new_run_id};
-use crate::backend::{Message, Stored};
+use crate::backend::{Log, Message, Stored};
 
 /// How often checkpoints are written.
 const CHECKPOINT_MS: u64 = 500;
@@ -34,6 +34,8 @@ pub(crate) struct Orchestrator {
     /// Its clock against the world's.
     skew_ms: i64,
     pub(crate) recovery: Recovery,
+    /// Up to which sequence the history of each open run is this process's own, or was looked at.
+    pub(crate) own: BTreeMap<WorkflowId, u64>,
     pub(crate) floors: Floors,
     pub(crate) timers: Timers,
     pub(crate) parked: BTreeMap<Name, BTreeSet<WorkflowId>>,
@@ -101,6 +103,7 @@ impl Orchestrator {
             pid,
             skew_ms,
             recovery: Recovery::default(),
+            own: BTreeMap::new(),
             floors: Floors::new(partitions, 0),
             timers: Timers::default(),
             parked: BTreeMap::new(),
@@ -271,7 +274,7 @@ impl Orchestrator {
         let partition = message.subject.split('.').nth(3).and_then(|token| token.parse::<u32>().ok());
         let receipt = Receipt { partition: partition.unwrap_or(0), sequence: message.sequence };
         if message.sequence <= self.checkpoints[receipt.partition as usize] {
-            return;
+            return self.floors.pass(message.sequence);
         }
         if message.sequence <= self.catch_up {
             world.stats.reread += 1;
@@ -280,10 +283,12 @@ impl Orchestrator {
         match input_of(world, &message) {
             Ok((id, input)) => {
                 // Without the watermark nothing tells a redelivery from a new event.
-                let sequence =
-                    (world.sabotage != Sabotage::NoWatermark).then_some(message.sequence);
-                let delivery =
-                    Delivery { arrival: Arrival { sequence, input }, receipt: Some(receipt), raw: Some(message) };
+                let sequence = (world.sabotage != Sabotage::NoWatermark).then_some(message.sequence);
+                let delivery = Delivery {
+                    arrival: Arrival { sequence, input },
+                    receipt: Some(receipt),
+                    raw: Some(message),
+                };
                 self.deliver(world, &id, delivery);
             }
             Err(reason) => world.complaints.push(format!("an event cannot be read: {reason}")),
@@ -319,7 +324,8 @@ impl Orchestrator {
         self.numbers += 1;
         let group = self.numbers;
         self.groups.insert(group, Group::default());
-        let drive = Drive::new(held, mail, group);
+        self.timers.begin(id);
+        let drive = Drive::new(held, mail, group, self.caught_up);
         let slot = Slot { mailbox: VecDeque::new(), state: SlotState::Active(Box::new(drive)) };
         self.slots.insert(id.clone(), slot);
         self.work(world, id);
@@ -328,6 +334,7 @@ impl Orchestrator {
     /// A workflow comes back from its drive.
     pub(crate) fn end(&mut self, world: &mut World, id: &WorkflowId, held: Option<Box<Held>>) {
         let Some(slot) = self.slots.remove(id) else { return };
+        let unchecked = held.as_ref().is_some_and(|held| held.unchecked.is_some());
         if !slot.mailbox.is_empty() {
             return self.begin(world, id, held, slot.mailbox);
         }
@@ -337,6 +344,11 @@ impl Orchestrator {
             self.idle.push_back(id.clone());
         }
         self.evict(world, world.knobs.cached_runs);
+        if unchecked && self.caught_up {
+            self.deliver(world, id, Delivery::internal(Input::Wake));
+        } else if unchecked {
+            self.recovery.later.insert(id.clone());
+        }
     }
 
     fn evict(&mut self, world: &mut World, keep: usize) {
@@ -406,6 +418,10 @@ impl Orchestrator {
 
     /// Sends something that must reach a stream; the group waits for it.
     pub(crate) fn send(&mut self, world: &mut World, group: u64, outgoing: Outgoing) {
+        // Whose lease has run out acts no more; what it had sent before may still arrive.
+        if world.is_zombie(self.pid) {
+            return;
+        }
         if let Some(group) = self.groups.get_mut(&group) {
             group.left += 1;
         }
@@ -421,6 +437,9 @@ impl Orchestrator {
 
     fn repeat(&mut self, world: &mut World, number: u64) {
         let Some((group, outgoing)) = self.repeats.remove(&number) else { return };
+        if world.is_zombie(self.pid) {
+            return;
+        }
         match &outgoing.summary {
             // A summary must not replace a newer one.
             Some(summary) => {
@@ -429,6 +448,10 @@ impl Orchestrator {
                 self.ask(world, request, Waiting::Newer(group, outgoing));
             }
             None => {
+                let outgoing = match &outgoing.timer_of {
+                    Some(id) => timer_message(world, id, &self.timers.stored(id)),
+                    None => outgoing,
+                };
                 let request = Request::Publish(outgoing.message.clone());
                 self.ask(world, request, Waiting::Effect(group, outgoing));
             }
@@ -453,6 +476,9 @@ impl Orchestrator {
         if newer {
             return self.confirmed(world, group);
         }
+        let mut outgoing = outgoing;
+        // Somebody may write a newer one between the look and this.
+        outgoing.message.expected_last = Some(entry.map_or(0, |entry| entry.revision));
         let request = Request::Publish(outgoing.message.clone());
         self.ask(world, request, Waiting::Effect(group, outgoing));
     }
@@ -466,8 +492,15 @@ impl Orchestrator {
 
     /// Events count as done when everything behind them is confirmed.
     pub(crate) fn settle_group(&mut self, world: &mut World, number: u64) {
-        let done = self.groups.get(&number).is_some_and(|group| group.closed && group.left == 0);
-        if done && let Some(group) = self.groups.remove(&number) {
+        let Some(group) = self.groups.get_mut(&number) else { return };
+        let Some(id) = group.closed.clone().filter(|_| group.left == 0) else { return };
+        // What woke the run goes only now: until here a successor would have needed it.
+        if !std::mem::replace(&mut group.timer_ended, true)
+            && let Some(write) = self.timers.end(&id)
+        {
+            return self.send(world, number, timer_message(world, &id, &write));
+        }
+        if let Some(group) = self.groups.remove(&number) {
             for receipt in group.receipts {
                 self.floors.done(receipt);
             }
@@ -484,6 +517,9 @@ impl Orchestrator {
 
     fn write_checkpoints(&mut self, world: &mut World) {
         self.checkpoint_planned = false;
+        if world.is_zombie(self.pid) {
+            return;
+        }
         for partition in 0..world.partitions {
             let sequence = self.floors.floor(partition);
             if self.written[partition as usize] != sequence {
@@ -511,7 +547,10 @@ impl Orchestrator {
     pub(crate) fn behind(&self, world: &mut World) -> Option<String> {
         let last = world.server.last_sequence(Stream::Events);
         let behind: Vec<u32> = (0..world.partitions).filter(|it| self.floors.floor(*it) != last).collect();
-        (!behind.is_empty()).then(|| format!("partitions {behind:?} are not done up to {last}"))
+        (!behind.is_empty()).then(|| {
+            let name = world.name_of(self.pid);
+            format!("{name}: partitions {behind:?} are not done up to {last}")
+        })
     }
 }
 

@@ -139,7 +139,9 @@ impl Program {
         fn collect<'a>(ops: &'a [Op], into: &mut Vec<&'a Work>) {
             for op in ops {
                 match op {
-                    Op::Run(work) | Op::Try(work) | Op::Beats(work) | Op::Outlasts(_, work) => into.push(work),
+                    Op::Run(work) | Op::Try(work) | Op::Beats(work) | Op::Outlasts(_, work) => {
+                        into.push(work)
+                    }
                     Op::Either(left, right) => into.extend([left, right]),
                     Op::Each(works, _) => into.extend(works),
                     Op::All(branches) => branches.iter().for_each(|ops| collect(ops, into)),

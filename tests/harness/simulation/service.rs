@@ -29,6 +29,8 @@ pub(crate) struct Began {
     pub(crate) step: StepId,
     pub(crate) attempt: u32,
     pub(crate) at_ms: u64,
+    /// The worker stood still for so long that the task had been handed to somebody else.
+    pub(crate) stale: bool,
 }
 
 /// The service, and what it saw.
@@ -49,8 +51,8 @@ pub(crate) enum Reply {
 }
 
 impl Service {
-    pub(crate) fn begin(&mut self, run_id: &RunId, step: StepId, attempt: u32, at_ms: u64) {
-        self.began.push(Began { run_id: run_id.clone(), step, attempt, at_ms });
+    pub(crate) fn begin(&mut self, began: Began) {
+        self.began.push(began);
     }
 
     /// An attempt asks for the effect.
@@ -59,6 +61,9 @@ impl Service {
         account.node = work.node;
         if work.fatal {
             return Reply::Never;
+        }
+        if work.endless {
+            return Reply::TryAgain;
         }
         if account.failures < work.transient {
             account.failures += 1;

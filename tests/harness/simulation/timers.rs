@@ -21,21 +21,48 @@ pub(crate) enum TimerWrite {
     Remove,
 }
 
-/// The entries of all sleeping runs.
+/// The entries of all sleeping runs. What is in the bucket is also what brings a successor to a run that
+/// was woken and whose effects were not all published: it is taken away only when nothing is unconfirmed.
 #[derive(Debug, Default)]
 pub(crate) struct Timers(BTreeMap<WorkflowId, Timer>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Timer {
-    due_ms: u64,
+    wanted: Option<Wanted>,
+    stored: Option<TimerEntry>,
+    unconfirmed: usize,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    entry: TimerEntry,
     fired: bool,
-    waiting: bool,
 }
 
 impl Timers {
     pub(crate) fn restore(&mut self, id: WorkflowId, entry: &TimerEntry) {
-        let timer = Timer { due_ms: entry.due_ms, fired: false, waiting: !entry.waits_on.is_empty() };
-        self.0.insert(id, timer);
+        let timer = self.0.entry(id).or_default();
+        timer.stored = Some(entry.clone());
+        timer.wanted = Some(Wanted { entry: entry.clone(), fired: false });
+    }
+
+    /// Somebody begins to work on a run.
+    pub(crate) fn begin(&mut self, id: &WorkflowId) {
+        self.0.entry(id.clone()).or_default().unconfirmed += 1;
+    }
+
+    /// What somebody wanted for a run is confirmed.
+    pub(crate) fn end(&mut self, id: &WorkflowId) -> Option<TimerWrite> {
+        let timer = self.0.get_mut(id)?;
+        timer.unconfirmed -= 1;
+        if timer.unconfirmed > 0 {
+            return None;
+        }
+        let write = timer.store();
+        if timer.wanted.is_none() && timer.stored.is_none() {
+            self.0.remove(id);
+        }
+        write
     }
 
     pub(crate) fn want(
@@ -45,46 +72,63 @@ impl Timers {
         idle: bool,
         waits_on: BTreeSet<Name>,
     ) -> Option<TimerWrite> {
-        let waiting = !waits_on.is_empty();
-        let known = self.0.get(id).copied();
-        match (next_ms.filter(|_| !idle), known) {
-            (None, None) => None,
-            (None, Some(timer)) if idle || timer.fired => {
-                self.0.remove(id);
-                Some(TimerWrite::Remove)
+        let timer = self.0.get_mut(id)?;
+        let wanted = next_ms.filter(|_| !idle);
+        let changes = match (wanted, &timer.wanted) {
+            (None, None) => false,
+            (None, Some(before)) => idle || before.fired,
+            (Some(_), None) => true,
+            (Some(next_ms), Some(before)) => {
+                next_ms < before.entry.due_ms || before.fired || waits_on != before.entry.waits_on
             }
-            (None, Some(_)) => None,
-            (Some(next_ms), Some(timer))
-                if timer.due_ms <= next_ms && !timer.fired && waiting == timer.waiting =>
-            {
-                None
-            }
-            (Some(due_ms), _) => {
-                self.0.insert(id.clone(), Timer { due_ms, fired: false, waiting });
-                Some(TimerWrite::Put(TimerEntry { v: 1, due_ms, waits_on }))
-            }
+        };
+        if changes {
+            let entry = |due_ms| TimerEntry { v: 1, due_ms, waits_on };
+            timer.wanted = wanted.map(entry).map(|entry| Wanted { entry, fired: false });
         }
+        if timer.takes_away() { None } else { timer.store() }
+    }
+
+    /// What was to be stored last.
+    pub(crate) fn stored(&self, id: &WorkflowId) -> TimerWrite {
+        let stored = self.0.get(id).and_then(|timer| timer.stored.clone());
+        stored.map_or(TimerWrite::Remove, TimerWrite::Put)
     }
 
     pub(crate) fn take_due(&mut self, now_ms: u64) -> Vec<WorkflowId> {
-        let due = |timer: &Timer| !timer.fired && timer.due_ms <= now_ms;
-        let mut found: Vec<(u64, WorkflowId)> = self
-            .0
-            .iter()
-            .filter(|(_, timer)| due(timer))
-            .map(|(id, timer)| (timer.due_ms, id.clone()))
-            .collect();
-        found.sort();
-        for (_, id) in &found {
-            if let Some(timer) = self.0.get_mut(id) {
-                timer.fired = true;
+        let mut found = Vec::new();
+        for (id, timer) in &mut self.0 {
+            if let Some(wanted) = timer.wanted.as_mut().filter(|it| !it.fired && it.entry.due_ms <= now_ms) {
+                wanted.fired = true;
+                found.push((wanted.entry.due_ms, id.clone()));
             }
         }
+        found.sort();
         found.into_iter().map(|(_, id)| id).collect()
     }
 
     pub(crate) fn next_ms(&self) -> Option<u64> {
-        self.0.values().filter(|timer| !timer.fired).map(|timer| timer.due_ms).min()
+        let waiting = self.0.values().filter_map(|timer| timer.wanted.as_ref());
+        waiting.filter(|wanted| !wanted.fired).map(|wanted| wanted.entry.due_ms).min()
+    }
+}
+
+impl Timer {
+    fn takes_away(&self) -> bool {
+        match (&self.wanted, &self.stored) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(wanted), Some(stored)) => wanted.entry.due_ms > stored.due_ms,
+        }
+    }
+
+    fn store(&mut self) -> Option<TimerWrite> {
+        let wanted = self.wanted.as_ref().map(|wanted| &wanted.entry);
+        if wanted == self.stored.as_ref() {
+            return None;
+        }
+        self.stored = wanted.cloned();
+        Some(self.stored.clone().map_or(TimerWrite::Remove, TimerWrite::Put))
     }
 }
 
@@ -107,8 +151,13 @@ impl Floors {
         Self { open: vec![BTreeSet::new(); partitions as usize], read }
     }
 
+    /// An event was read that had been dealt with before.
+    pub(crate) fn pass(&mut self, sequence: u64) {
+        self.read = self.read.max(sequence);
+    }
+
     pub(crate) fn begin(&mut self, receipt: Receipt) {
-        self.read = self.read.max(receipt.sequence);
+        self.pass(receipt.sequence);
         self.open[receipt.partition as usize].insert(receipt.sequence);
     }
 

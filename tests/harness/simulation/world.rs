@@ -146,17 +146,29 @@ impl Stats {
 pub(crate) enum Request {
     Publish(Message),
     /// Waits until there is something.
-    Events { from: u64 },
-    History { subject: String },
+    Events {
+        from: u64,
+    },
+    History {
+        subject: String,
+    },
     TaskIds,
     Last(Stream),
     Entries(Bucket),
-    Get { bucket: Bucket, key: String },
+    Get {
+        bucket: Bucket,
+        key: String,
+    },
     /// Waits until there is a task.
-    Pull { queue: Name },
+    Pull {
+        queue: Name,
+    },
     Ack(Handed),
     InProgress(Handed),
-    PurgeBelow { stream: Stream, sequence: u64 },
+    PurgeBelow {
+        stream: Stream,
+        sequence: u64,
+    },
 }
 
 /// An answer.
@@ -189,19 +201,32 @@ pub(crate) enum Failed {
 pub(crate) enum What {
     /// Its beginning.
     Begin,
-    Answer { call: Call, answer: Answer },
+    Answer {
+        call: Call,
+        answer: Answer,
+    },
     /// Something that it wanted to be told at this time.
     Alarm(Alarm),
     /// A workflow task for a worker.
-    Task { body: Vec<u8>, from: Pid, call: Call },
+    Task {
+        body: Vec<u8>,
+        from: Pid,
+        call: Call,
+    },
     /// A request to stop an activity, for a worker.
     CancelActivity(Vec<u8>),
     /// A worker is there.
-    Announced { worker: String },
+    Announced {
+        worker: String,
+    },
     /// Drop what is cached.
     Evict,
     /// For the network: a request arrives at the server.
-    Arrives { from: Pid, call: Call, request: Request },
+    Arrives {
+        from: Pid,
+        call: Call,
+        request: Request,
+    },
     /// For the network: tasks may be overdue.
     Overdue,
     /// For the simulation: a process dies.
@@ -286,6 +311,8 @@ pub(crate) struct World {
     pub(crate) knobs: Knobs,
     pub(crate) sabotage: Sabotage,
     pub(crate) stats: Stats,
+    /// When each delivery of a task was handed out.
+    pub(crate) handed_ms: BTreeMap<(u64, u64), u64>,
     /// When each message of HISTORY was stored.
     pub(crate) stored_ms: BTreeMap<u64, u64>,
     /// Every event that was stored, with its subject and body: the stream itself is trimmed.
@@ -315,6 +342,7 @@ impl World {
             knobs,
             sabotage,
             stats: Stats::default(),
+            handed_ms: BTreeMap::new(),
             stored_ms: BTreeMap::new(),
             events: Vec::new(),
             complaints: Vec::new(),
@@ -336,7 +364,15 @@ impl World {
     /// A new process.
     pub(crate) fn connect(&mut self, kind: Option<Kind>, name: &str) -> Pid {
         let name = format!("{name}-{}", self.links.len());
-        self.links.push(Link { alive: true, kind, paused_until_ms: 0, out_ms: 0, in_ms: 0, zombie: false, name });
+        self.links.push(Link {
+            alive: true,
+            kind,
+            paused_until_ms: 0,
+            out_ms: 0,
+            in_ms: 0,
+            zombie: false,
+            name,
+        });
         self.links.len() - 1
     }
 
@@ -357,6 +393,11 @@ impl World {
     /// Whether an orchestrator is there that nobody has taken over from.
     pub(crate) fn has_orchestrator(&self) -> bool {
         self.links.iter().any(|link| link.alive && !link.zombie && link.kind == Some(Kind::Orchestrator))
+    }
+
+    /// Whether somebody has taken over from an orchestrator.
+    pub(crate) fn is_zombie(&self, pid: Pid) -> bool {
+        self.links[pid].zombie
     }
 
     pub(crate) fn paused(&self, pid: Pid) -> bool {
@@ -427,8 +468,12 @@ impl World {
     pub(crate) fn ask(&mut self, from: Pid, request: Request) -> Call {
         self.calls += 1;
         let call = self.calls;
+        if !self.alive(from) {
+            return call;
+        }
         let from_ms = self.now_ms.max(self.links[from].paused_until_ms);
-        let arrives_ms = (from_ms + self.dice.network.between(0, self.knobs.latency_ms)).max(self.links[from].out_ms);
+        let arrives_ms =
+            (from_ms + self.dice.network.between(0, self.knobs.latency_ms)).max(self.links[from].out_ms);
         self.links[from].out_ms = arrives_ms;
         let unreliable = matches!(request, Request::Publish(_) | Request::Ack(_) | Request::InProgress(_));
         if unreliable && self.faulty() && self.dice.faults.chance(self.knobs.lost) {
@@ -449,6 +494,10 @@ impl World {
     pub(crate) fn ask_worker(&mut self, from: Pid, worker: Option<&str>, body: Vec<u8>) -> Call {
         self.calls += 1;
         let call = self.calls;
+        if !self.alive(from) {
+            return call;
+        }
+        let from_ms = self.now_ms.max(self.links[from].paused_until_ms);
         let workers = self.living(Kind::Worker);
         let target = match worker {
             Some(name) => workers.into_iter().find(|pid| self.links[*pid].name == name),
@@ -456,24 +505,25 @@ impl World {
         };
         let way_ms = self.dice.network.between(0, self.knobs.latency_ms);
         let Some(target) = target else {
-            self.at(self.now_ms + way_ms, from, What::Answer { call, answer: Answer::Turn(None) });
+            self.at(from_ms + way_ms, from, What::Answer { call, answer: Answer::Turn(None) });
             return call;
         };
-        self.at(self.now_ms + TASK_TIMEOUT_MS, from, What::Answer { call, answer: Answer::TimedOut });
+        self.at(from_ms + TASK_TIMEOUT_MS, from, What::Answer { call, answer: Answer::TimedOut });
         if self.core_lost() {
             return call;
         }
-        self.at(self.now_ms + way_ms, target, What::Task { body, from, call });
+        self.at(from_ms + way_ms, target, What::Task { body, from, call });
         call
     }
 
     /// A worker answers.
-    pub(crate) fn reply(&mut self, to: Pid, call: Call, body: Vec<u8>) {
-        if self.core_lost() {
+    pub(crate) fn reply(&mut self, from: Pid, to: Pid, call: Call, body: Vec<u8>) {
+        if !self.alive(from) || self.core_lost() {
             return;
         }
+        let from_ms = self.now_ms.max(self.links[from].paused_until_ms);
         let way_ms = self.dice.network.between(0, self.knobs.latency_ms);
-        self.at(self.now_ms + way_ms, to, What::Answer { call, answer: Answer::Turn(Some(body)) });
+        self.at(from_ms + way_ms, to, What::Answer { call, answer: Answer::Turn(Some(body)) });
     }
 
     /// A core NATS message to all processes of a kind.
@@ -675,15 +725,18 @@ impl World {
             match self.server.take_task(&queue) {
                 Some(task) => {
                     self.stats.redelivered += u64::from(task.num_delivered > 1);
-                    self.plan_overdue(&queue);
+                    self.handed_ms.insert((task.sequence, task.num_delivered), self.now_ms);
                     self.answer(pid, call, Answer::Task(task));
                 }
                 None => self.pulls.push_back((pid, call, queue)),
             }
         }
+        self.plan_overdue();
     }
 
-    fn plan_overdue(&mut self, queue: &Name) {
+    /// Plans to look for tasks that are overdue, if somebody waits for one.
+    fn plan_overdue(&mut self) {
+        let Some((_, _, queue)) = self.pulls.front() else { return };
         let Some(at_ms) = self.server.next_overdue_ms(queue) else { return };
         if self.overdue_at_ms.is_none_or(|planned| planned > at_ms) {
             self.overdue_at_ms = Some(at_ms);
@@ -697,8 +750,6 @@ impl World {
         }
         self.overdue_at_ms = None;
         self.serve_pulls();
-        let queue = super::queue();
-        self.plan_overdue(&queue);
     }
 }
 
