@@ -15,6 +15,7 @@ mod usage;
 
 use anyhow::Result;
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 
 use arguments::{Arguments, Role};
 
@@ -26,10 +27,9 @@ fn main() -> Result<()> {
         )
         .with_writer(std::io::stderr)
         .init();
-    let which = match &arguments.role { Some(Role::Role { name, .. }) => format!("{name:?}"), None => "x".into() };
-    let runtime = if std::env::var("BENCH_CURRENT").unwrap_or_default().split(',').any(|it| !it.is_empty() && which.contains(it)) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?
-    } else { tokio::runtime::Runtime::new()? };
+    // All on one thread, as the floor and `stepwell orchestrator` run: fewer threads to wake for every message.
+    let single = arguments.role.as_ref().is_some_and(Role::single_threaded);
+    let runtime = if single { Builder::new_current_thread().enable_all().build()? } else { Runtime::new()? };
     match &arguments.role {
         Some(Role::Role { name, nats_url, namespace }) => {
             runtime.block_on(roles::run(*name, nats_url, namespace))

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use crate::driver::Window;
+use crate::driver::{Traffic, Window};
 use crate::statistics::Samples;
 
 /// Everything that was measured.
@@ -105,8 +105,10 @@ impl<'a> Report<'a> {
             ("floor_latency", &f.floor_latency_windows),
         ];
         let busy = busy.into_iter().filter(|(_, windows)| !windows.is_empty()).map(|(name, windows)| {
-            let busy: Map<_, _> =
-                busy_shares(windows).into_iter().map(|(place, share)| (place.to_owned(), json!(share))).collect();
+            let busy: Map<_, _> = busy_shares(windows)
+                .into_iter()
+                .map(|(place, share)| (place.to_owned(), json!(share)))
+                .collect();
             (name.to_owned(), Value::Object(busy))
         });
         json.insert("cpu_share_by_process".into(), Value::Object(busy.collect()));
@@ -142,27 +144,48 @@ fn shares(table: &mut String, what: &str, real: &[Window], floor: &[Window]) {
     if real.is_empty() {
         return;
     }
-    let steps = |windows: &[Window]| windows.iter().map(|window| window.steps).sum::<u64>() as f64;
-    let seconds = |windows: &[Window]| windows.iter().map(|window| window.seconds).sum::<f64>();
-    let _ = writeln!(table, "\n{:<24}{:>14}{:>14}{:>14}{:>14}", what, "share of 1 s", "us a step", "floor", "");
-    let floor_shares = busy_shares(floor);
+    let (steps, floor_steps) = (steps(real), steps(floor));
+    let (seconds, floor_seconds) = (seconds(real), seconds(floor));
+    let _ =
+        writeln!(table, "\n{what:<24}{:>14}{:>14}{:>14}{:>14}", "share of 1 s", "a step", "floor", "a step");
+    let of_floor = busy_shares(floor);
     for (place, share) in busy_shares(real) {
-        let a_step = share * seconds(real) / steps(real) * 1e6;
-        let of_floor = floor_shares.iter().find(|(other, _)| *other == place).map(|(_, share)| *share);
-        let of_floor = of_floor.unwrap_or(f64::NAN);
-        let floor_step = of_floor * seconds(floor) / steps(floor) * 1e6;
+        let floor_share = of_floor.iter().find(|(other, _)| *other == place).map(|(_, share)| *share);
+        let floor_share = floor_share.unwrap_or(f64::NAN);
         let _ = writeln!(
             table,
-            "  {place:<22}{:>12.0} %{a_step:>14.0}{:>12.0} %{floor_step:>14.0}",
+            "  {place:<22}{:>12.0} %{:>11.0} us{:>12.0} %{:>11.0} us",
             share * 100.0,
-            of_floor * 100.0
+            share * seconds / steps * 1e6,
+            floor_share * 100.0,
+            floor_share * floor_seconds / floor_steps * 1e6,
         );
     }
+    for (name, read) in TRAFFIC {
+        let sum = |windows: &[Window]| windows.iter().map(|window| read(&window.traffic)).sum::<u64>() as f64;
+        let (a_step, of_floor) = (sum(real) / steps, sum(floor) / floor_steps);
+        let _ = writeln!(table, "  {name:<22}{:>14}{a_step:>14.1}{:>14}{of_floor:>14.1}", "", "");
+    }
+}
+
+const TRAFFIC: [(&str, fn(&Traffic) -> u64); 4] = [
+    ("messages to the server", |traffic| traffic.in_msgs),
+    ("bytes to the server", |traffic| traffic.in_bytes),
+    ("messages from it", |traffic| traffic.out_msgs),
+    ("bytes from it", |traffic| traffic.out_bytes),
+];
+
+fn steps(windows: &[Window]) -> f64 {
+    windows.iter().map(|window| window.steps).sum::<u64>() as f64
+}
+
+fn seconds(windows: &[Window]) -> f64 {
+    windows.iter().map(|window| window.seconds).sum()
 }
 
 /// Processor seconds per second, by place, over all windows.
 fn busy_shares(windows: &[Window]) -> Vec<(&'static str, f64)> {
-    let seconds: f64 = windows.iter().map(|window| window.seconds).sum();
+    let seconds = seconds(windows);
     let Some(first) = windows.first() else { return Vec::new() };
     let places = first.cpu.iter().map(|(place, _)| *place);
     places

@@ -9,6 +9,7 @@ mod signals;
 mod stage;
 mod steps;
 mod timers;
+mod traffic;
 mod window;
 
 use anyhow::Result;
@@ -18,6 +19,7 @@ use crate::report::{Figures, Report};
 use stage::Stage;
 
 pub(crate) use load::{Kind, SIGNAL};
+pub(crate) use traffic::Traffic;
 pub(crate) use window::Window;
 
 /// Measures what is asked for and prints it.

@@ -1,5 +1,6 @@
 //! The server and the processes, ready to be measured.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -37,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) quick: bool,
     pub(crate) real: Side,
     pub(crate) floor: Side,
+    /// Where the server tells what went through it.
+    pub(crate) monitoring_port: u16,
     server: NatsServer,
 }
 
@@ -49,7 +52,10 @@ pub(crate) struct Side {
 impl Stage {
     /// Starts everything and waits until a first workflow has gone through.
     pub(crate) async fn set(arguments: &Arguments) -> Result<Self> {
-        let server = NatsServer::builder(stepwell_nats_server::find()?).start()?;
+        let monitoring_port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let server = NatsServer::builder(stepwell_nats_server::find()?)
+            .config(format!("http: \"127.0.0.1:{monitoring_port}\""))
+            .start()?;
         let workers = if arguments.bare_workers {
             [RoleName::BareWorkflowWorker, RoleName::BareActivityWorker]
         } else {
@@ -68,7 +74,14 @@ impl Stage {
             load.wait_for_close().await
         };
         tokio::time::timeout(FIRST_WORKFLOW, first).await.context("the first workflow did not finish")??;
-        Ok(Self { repetitions: arguments.repetitions(), quick: arguments.quick, real, floor, server })
+        Ok(Self {
+            repetitions: arguments.repetitions(),
+            quick: arguments.quick,
+            real,
+            floor,
+            monitoring_port,
+            server,
+        })
     }
 
     /// Places and process ids of a side, with the server and this process.

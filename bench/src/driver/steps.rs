@@ -44,11 +44,7 @@ pub(crate) async fn many_in_flight(stage: &Stage, figures: &mut Figures) -> Resu
         figures.steps_per_second.push(real.steps_per_second());
         figures.cpu_seconds_per_1000_steps.push(real.cpu_seconds() * 1_000.0 / real.steps as f64);
         figures.steps_ratio.push(real.steps_per_second() / floor.steps_per_second());
-        eprintln!(
-            "steps: {:.0}/s, floor {:.0}/s",
-            real.steps_per_second(),
-            floor.steps_per_second()
-        );
+        eprintln!("steps: {:.0}/s, floor {:.0}/s", real.steps_per_second(), floor.steps_per_second());
         figures.steps_windows.push(real);
         figures.floor_steps_windows.push(floor);
     }

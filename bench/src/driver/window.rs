@@ -7,6 +7,7 @@ use async_nats::jetstream::stream::Info;
 use stepwell_shared::subject::Stream;
 
 use super::stage::{Side, Stage};
+use super::traffic::Traffic;
 use crate::usage;
 
 /// What was seen between two moments.
@@ -16,12 +17,15 @@ pub(crate) struct Window {
     pub(crate) steps: u64,
     /// Processor seconds by place.
     pub(crate) cpu: Vec<(&'static str, f64)>,
+    /// What went through the server.
+    pub(crate) traffic: Traffic,
 }
 
 struct Moment {
     at: Instant,
     tasks: u64,
     cpu: Vec<(&'static str, Option<f64>)>,
+    traffic: Traffic,
 }
 
 impl Window {
@@ -39,6 +43,7 @@ impl Window {
             seconds: (after.at - before.at).as_secs_f64(),
             steps: after.tasks - before.tasks,
             cpu: used.collect(),
+            traffic: after.traffic.since(before.traffic),
         })
     }
 
@@ -58,11 +63,12 @@ impl Window {
 
 impl Moment {
     async fn now(stage: &Stage, side: &Side) -> Result<Self> {
+        let traffic = Traffic::now(stage.monitoring_port).await?;
         let name = Stream::Tasks.name(side.connection.namespace());
         let info: Info = side.connection.api(format!("STREAM.INFO.{name}"), &()).await?;
         let at = Instant::now();
         let pids = stage.pids(side);
         let cpu = pids.into_iter().map(|(place, pid)| (place, usage::cpu_seconds(pid))).collect();
-        Ok(Self { at, tasks: info.state.last_sequence, cpu })
+        Ok(Self { at, tasks: info.state.last_sequence, cpu, traffic })
     }
 }

@@ -32,7 +32,8 @@ pub(crate) async fn work_activities(connection: Connection) -> Result<()> {
 }
 
 async fn work(connection: &Connection, task: &Message, report: Bytes) -> Result<()> {
-    let id = task.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID)).context("a task without id")?;
+    let id =
+        task.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID)).context("a task without id")?;
     let (lane, step) = lane::parse_attempt_id(id.as_str()).context("a task of no lane")?;
     let address = EventAddress::Report { run_id: lane::run_id(lane), step };
     let subject = subject::event(connection.namespace(), &lane::workflow_id(lane), &address);

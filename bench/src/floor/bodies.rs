@@ -39,8 +39,7 @@ impl Bodies {
         let (name, worker) = (Name::new("bench_steps")?, WorkerId::new(run_id(1).as_str())?);
         let (queue, payload) = (super::queue(), Payload::encode(&text())?);
         let completed = Event::ActivityCompleted { seq: 4, attempt: 1, result: payload.clone() };
-        let options =
-            ActivityOptions { start_to_close_ms: Some(30_000), ..ActivityOptions::default() };
+        let options = ActivityOptions { start_to_close_ms: Some(30_000), ..ActivityOptions::default() };
         let run_activity = Command::RunActivity(RunActivity {
             seq: 5,
             activity_type: name.clone(),

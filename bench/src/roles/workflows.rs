@@ -1,10 +1,10 @@
 //! The workflows and the activity of the benchmark, in workers of the SDK: what a user would write.
 
 use anyhow::Result;
+use std::time::Duration;
 use stepwell::Worker;
 use stepwell::prelude::*;
 use stepwell_connection::Connection;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{MAX_ACTIVITIES, QUEUE, say_ready};
