@@ -168,7 +168,10 @@ fn shares(table: &mut String, what: &str, real: &[Window], floor: &[Window]) {
     }
 }
 
-const TRAFFIC: [(&str, fn(&Traffic) -> u64); 4] = [
+/// What is read off the server's counters.
+type Counter = fn(&Traffic) -> u64;
+
+const TRAFFIC: [(&str, Counter); 4] = [
     ("messages to the server", |traffic| traffic.in_msgs),
     ("bytes to the server", |traffic| traffic.in_bytes),
     ("messages from it", |traffic| traffic.out_msgs),

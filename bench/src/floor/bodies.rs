@@ -85,6 +85,8 @@ impl Bodies {
             history_subject: subject::history(&namespace, &workflow_id(1), PARTITIONS),
             first_sequence: SEQUENCE,
             after: 4,
+            mark: Some("0".repeat(16)),
+            next_mark: Some("0".repeat(16)),
             work: Work::Turn { at_ms: NOW_MS, events: vec![completed.clone()], index: 5 },
         };
         let reply = WorkflowTaskReply {

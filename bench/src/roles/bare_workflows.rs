@@ -64,7 +64,7 @@ impl Code {
         let run = self.runs.entry(task.run_id.clone()).or_default();
         let mut over = false;
         for event in events {
-            match event {
+            match &event {
                 Event::RunStarted(started) => match Kind::named(&started.workflow_type)? {
                     Kind::Steps => {
                         run.wanted = started.input.decode::<Plan>()?.count;
@@ -91,7 +91,20 @@ impl Code {
                     }
                 }
                 Event::SignalReceived { .. } | Event::TimerFired { .. } => over = true,
-                other => bail!("a workflow of the benchmark got {}", other.name()),
+                Event::CancelRequested { .. }
+                | Event::RunTerminated { .. }
+                | Event::RunTimedOut { .. }
+                | Event::AttemptFailed { .. }
+                | Event::AttemptStarted { .. }
+                | Event::AttemptRefused { .. }
+                | Event::AttemptScheduled { .. }
+                | Event::ActivityFailed { .. }
+                | Event::ActivityCancelled { .. }
+                | Event::CompensationStarted { .. }
+                | Event::CompensationCompleted { .. }
+                | Event::CompensationFailed { .. }
+                | Event::CompensationResolved { .. }
+                | Event::CompensationsFinished { .. } => bail!("a benchmark's workflow got {}", event.name()),
             }
         }
         if over {
