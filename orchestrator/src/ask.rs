@@ -146,6 +146,8 @@ pub(crate) fn turn_task(
         history_subject: history_subject.to_owned(),
         first_sequence,
         after: request.after,
+        mark: Some(request.mark),
+        next_mark: Some(request.next_mark),
         work: Work::Turn { at_ms: request.at_ms, events: request.events, index: request.index },
     })
 }

@@ -2,6 +2,7 @@
 //! there; and trimming of what nobody needs any more. A checkpoint may be too low, never too high.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -55,8 +56,12 @@ pub(crate) async fn keep(shell: Arc<Shell>, mut written: Vec<u64>) {
     }
 }
 
-/// Writes the checkpoints that differ from those written last.
+/// Writes the checkpoints that differ from those written last. While it is not known whether everything that
+/// predecessors wanted was done they stay where they are.
 pub(crate) async fn write(shell: &Shell, written: &mut Vec<u64>) -> Result<(), PublishError> {
+    if !shell.caught_up.load(Ordering::Acquire) || !shell.recovery.is_over() || !shell.validity.holds() {
+        return Ok(());
+    }
     written.resize(shell.partitions as usize, 0);
     let mut pending = Vec::new();
     for partition in 0..shell.partitions {

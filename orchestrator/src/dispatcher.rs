@@ -45,6 +45,8 @@ pub(crate) enum Request {
     WorkerAppeared(Announcement),
     /// Everything that a predecessor left has been read.
     CaughtUp,
+    /// What predecessors wanted for a workflow is to be looked at when everything they left has been read.
+    LookAgain { id: WorkflowId },
     /// Where a run stands, if it is in memory with nothing to do.
     Peek { id: WorkflowId, answer: oneshot::Sender<Option<Peeked>> },
 }
@@ -55,6 +57,7 @@ pub(crate) struct Peeked {
     pub(crate) workflow_type: Name,
     pub(crate) queue: Name,
     pub(crate) turn_index: u64,
+    pub(crate) turn_mark: String,
     pub(crate) first_sequence: u64,
     pub(crate) history_subject: String,
     pub(crate) sticky: Option<WorkerId>,
@@ -134,6 +137,14 @@ impl Dispatcher {
                     self.deliver(&id, Delivery::internal(Input::Wake));
                 }
             }
+            Request::LookAgain { id } => {
+                if self.shell.caught_up.load(Ordering::Acquire) {
+                    self.shell.recovery.now(&id);
+                    self.deliver(&id, Delivery::internal(Input::Wake));
+                } else {
+                    self.shell.recovery.later(&id);
+                }
+            }
             Request::Peek { id, answer } => {
                 let _ = answer.send(self.slots.peek(&id).and_then(peeked));
             }
@@ -162,7 +173,8 @@ impl Dispatcher {
         {
             let Some((held, mail)) = self.slots.begin(&id) else { continue };
             self.active += 1;
-            self.drives.spawn(drive(Arc::clone(&self.shell), id, held, mail));
+            let caught_up = self.shell.caught_up.load(Ordering::Acquire);
+            self.drives.spawn(drive(Arc::clone(&self.shell), id, held, mail, caught_up));
         }
     }
 
@@ -184,6 +196,7 @@ fn peeked(held: &Held) -> Option<Peeked> {
         workflow_type: started.workflow_type.clone(),
         queue: started.queue.clone(),
         turn_index: held.workflow.turn_index(),
+        turn_mark: held.workflow.turn_mark(),
         first_sequence: held.first_sequence,
         history_subject: held.history_subject.clone(),
         sticky: held.sticky.clone(),

@@ -13,7 +13,7 @@ use stepwell_connection::PublishError;
 use stepwell_connection::clock::now_ms;
 use stepwell_orchestrator_core::{Arrival, Commit, Effect, Input, Ruling, Workflow};
 use stepwell_shared::error_code::ErrorCode;
-use stepwell_shared::history::StallKind;
+use stepwell_shared::history::{Record, StallKind};
 use stepwell_shared::ids::{Name, WorkerId, WorkflowId};
 use stepwell_shared::limits::MAX_TURN_EVENTS;
 use stepwell_shared::subject;
@@ -67,8 +67,9 @@ pub(crate) struct Held {
     pub(crate) sticky: Option<WorkerId>,
     /// The queues on which it was last said to wait for workers.
     waits_on: BTreeSet<Name>,
-    /// Records up to this index were made by predecessors, and what they wanted was not checked yet.
-    unchecked_up_to: Option<u64>,
+    /// The records after the first index and up to the second were made by somebody else, and what they
+    /// wanted was not looked at yet.
+    unchecked: Option<(u64, u64)>,
     /// Taken for an id without a history; no append has proved it yet.
     guessed: bool,
 }
@@ -87,15 +88,16 @@ impl Delivery {
 }
 
 impl Held {
-    fn new(shell: &Shell, loaded: Loaded, check: bool) -> Self {
+    fn new(shell: &Shell, loaded: Loaded) -> Self {
         let id = loaded.workflow.id();
+        let last_index = loaded.last_record.as_ref().map_or(0, |record| record.index);
         Self {
             history_subject: subject::history(shell.connection.namespace(), id, shell.partitions),
             first_sequence: loaded.first_sequence,
             last_sequence: loaded.last_sequence,
             sticky: None,
             waits_on: BTreeSet::new(),
-            unchecked_up_to: check.then_some(loaded.index_before),
+            unchecked: (last_index > loaded.index_before).then_some((loaded.index_before, last_index)),
             guessed: false,
             workflow: loaded.workflow,
         }
@@ -103,27 +105,44 @@ impl Held {
 }
 
 /// Works off `mail`, gives the workflow back to the dispatcher, then waits until all effects are
-/// confirmed.
+/// confirmed. `caught_up`: nothing that a predecessor left for this workflow is anywhere but in `mail`.
 pub(crate) async fn drive(
     shell: Arc<Shell>,
     id: WorkflowId,
     held: Option<Box<Held>>,
     mail: VecDeque<Delivery>,
+    caught_up: bool,
 ) {
     let mut drive = Drive {
         shell: &shell,
         id: &id,
         held,
         mail,
+        caught_up,
         settled: Vec::new(),
         sent: Vec::new(),
         guessed_wrong: false,
     };
+    shell.timers.begin(&id);
     drive.work().await;
     let Drive { held, settled, sent, .. } = drive;
+    let unchecked = held.as_ref().is_some_and(|held| held.unchecked.is_some());
     // The workflow may go on with its next event while the effects of this one are confirmed.
     let _ = shell.requests.send(Request::Finished { id: id.clone(), held }).await;
-    effects::confirm(&shell, sent).await;
+    if !effects::confirm(&shell, sent).await {
+        return;
+    }
+    if unchecked {
+        shell.timers.end_unchecked(&id);
+        let _ = shell.requests.send(Request::LookAgain { id }).await;
+    } else {
+        // What woke the run goes only now: until here a successor would have needed it.
+        let change = effects::write_timer(&shell, &id, || shell.timers.end(&id)).await;
+        if !effects::confirm(&shell, change.into_iter().collect()).await {
+            return;
+        }
+        shell.recovery.checked(&id);
+    }
     for receipt in settled {
         shell.floors.done(receipt);
     }
@@ -134,6 +153,7 @@ struct Drive<'a> {
     id: &'a WorkflowId,
     held: Option<Box<Held>>,
     mail: VecDeque<Delivery>,
+    caught_up: bool,
     /// Events that are done as soon as everything that was sent is confirmed.
     settled: Vec<Receipt>,
     sent: Vec<Sent>,
@@ -224,13 +244,12 @@ impl Drive<'_> {
                 last_record: None,
                 index_before: 0,
             };
-            return Ok(Box::new(Held { guessed: true, ..Held::new(shell, fresh, false) }));
+            return Ok(Box::new(Held { guessed: true, ..Held::new(shell, fresh) }));
         }
         shell.metrics.cache_loads.inc();
-        let before = shell.recovery.history_sequence;
+        let before = shell.own.up_to(self.id);
         let loaded = event_log::load(&shell.connection, shell.partitions, self.id, before).await?;
-        let check = loaded.index_before > 0;
-        Ok(Box::new(Held::new(shell, loaded, check)))
+        Ok(Box::new(Held::new(shell, loaded)))
     }
 
     /// Lets the workflow take in as much mail as one record may hold.
@@ -307,8 +326,7 @@ impl Drive<'_> {
                 if record.index == 1 {
                     held.first_sequence = appended.first_sequence;
                 }
-                held.last_sequence = appended.last_sequence;
-                held.guessed = false;
+                self.stored(held, record, appended.last_sequence);
                 return Ok(());
             }
             Err(error) => error,
@@ -324,8 +342,7 @@ impl Drive<'_> {
         match loaded {
             Ok(loaded) if loaded.last_record.as_ref() == Some(record) => {
                 held.first_sequence = loaded.first_sequence;
-                held.last_sequence = loaded.last_sequence;
-                held.guessed = false;
+                self.stored(held, record, loaded.last_sequence);
                 Ok(())
             }
             Ok(_) => {
@@ -335,6 +352,18 @@ impl Drive<'_> {
                 Err(error)
             }
             Err(_) => Err(error),
+        }
+    }
+
+    fn stored(&self, held: &mut Held, record: &Record, last_sequence: u64) {
+        held.last_sequence = last_sequence;
+        held.guessed = false;
+        if record.index == 1 {
+            // What the run before wanted does not matter any more.
+            held.unchecked = None;
+        }
+        if held.unchecked.is_none() {
+            self.shell.own.set(self.id, last_sequence);
         }
     }
 
@@ -367,27 +396,29 @@ impl Drive<'_> {
         self.shell.parked.set(self.id, &held.waits_on, &waits_on);
         held.waits_on.clone_from(&waits_on);
         let (next, idle) = (held.workflow.next_wake(), held.workflow.idle());
-        if let Some(write) = self.shell.timers.want(self.id, next, idle, waits_on) {
-            self.sent.push(effects::write_timer(self.shell, self.id, write).await);
+        if idle {
+            self.shell.own.forget(self.id);
         }
+        let timers = &self.shell.timers;
+        let change = || timers.want(self.id, next, idle, waits_on);
+        self.sent.extend(effects::write_timer(self.shell, self.id, change).await);
     }
 
     /// Carries out what predecessors recorded as wanted and may not have done: what is neither on the
-    /// TASKS stream nor answered. Only when everything they left has been taken in.
+    /// TASKS stream nor answered. Only when everything they left has been taken in; the dispatcher sees
+    /// to it that there is a drive after that.
     async fn check_predecessor(&mut self, held: &mut Held) {
-        let Some(up_to) = held.unchecked_up_to else { return };
+        let Some((after, up_to)) = held.unchecked.filter(|_| self.caught_up) else { return };
         let shell = self.shell;
-        if !shell.caught_up.load(Ordering::Acquire) {
-            shell.recovery.later(self.id);
-            return;
-        }
-        held.unchecked_up_to = None;
+        held.unchecked = None;
+        shell.own.set(self.id, held.last_sequence);
         let Some(run_id) = held.workflow.run_id() else { return };
         let mut wanted = held.workflow.outstanding();
         wanted.retain(|effect| match effect {
             Effect::Dispatch(it) => {
                 let id = effects::attempt_id(run_id, it.step, it.attempt);
-                let lost = it.wanted_by <= up_to && shell.recovery.never_published(&id);
+                let theirs = it.wanted_by > after && it.wanted_by <= up_to;
+                let lost = theirs && shell.recovery.never_published(&id);
                 if lost {
                     shell.metrics.recovered_tasks.inc();
                     tracing::info!(workflow_id = %self.id, step = %it.step, "a task was never published; doing it now");

@@ -10,7 +10,7 @@ use stepwell_connection::provision::ensure_queue;
 use stepwell_connection::{Ack, PendingAck, PublishError};
 use stepwell_orchestrator_core::{Dispatch, Effect, Workflow};
 use stepwell_shared::encoding::{VERSION, encode};
-use stepwell_shared::headers::MESSAGE_ID;
+use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
 use stepwell_shared::ids::{Name, RunId, StepId, WorkflowId};
 use stepwell_shared::subject::{self, Bucket};
 use stepwell_shared::summary::RunSummary;
@@ -18,7 +18,7 @@ use stepwell_shared::task::{ActivityTask, CancelActivity};
 
 use crate::idempotency;
 use crate::shell::Shell;
-use crate::state_bucket;
+use crate::state_bucket::{self, Standing};
 use crate::timers::TimerWrite;
 
 /// Pause before an effect that was not confirmed is published again.
@@ -35,11 +35,15 @@ pub(crate) struct Sent {
 struct Outgoing {
     subject: String,
     message_id: Option<String>,
+    /// The sequence that the subject's last message must have.
+    expected_last: Option<u64>,
     headers: Vec<(&'static str, &'static str)>,
     body: Bytes,
     /// The summary in the body, if it is one: it must not replace a newer one when it is repeated, and
     /// whoever waits for the run's end is told when it is stored.
     summary: Option<Box<RunSummary>>,
+    /// The run whose entry in `timers` this is: when it is repeated, what was said last counts.
+    timer_of: Option<WorkflowId>,
 }
 
 /// The name under which an attempt is published, and recognised if it is published twice.
@@ -78,15 +82,28 @@ pub(crate) async fn remember_start(shell: &Shell, workflow: &Workflow) -> Option
     let message = Outgoing {
         subject: Bucket::Idempotency.subject(shell.connection.namespace(), &key),
         message_id: None,
+        expected_last: None,
         headers: Vec::new(),
         body: workflow.run_id()?.to_string().into(),
         summary: None,
+        timer_of: None,
     };
     Some(send(shell, message).await)
 }
 
-/// Publishes a change of a run's wake time.
-pub(crate) async fn write_timer(shell: &Shell, id: &WorkflowId, write: TimerWrite) -> Sent {
+/// Publishes a change of a run's wake time. `change` says what it is while no other one can be on its way
+/// to the connection.
+pub(crate) async fn write_timer(
+    shell: &Shell,
+    id: &WorkflowId,
+    change: impl FnOnce() -> Option<TimerWrite>,
+) -> Option<Sent> {
+    let _in_order = shell.timer_writes.lock().await;
+    let message = timer_message(shell, id, change()?);
+    Some(send(shell, message).await)
+}
+
+fn timer_message(shell: &Shell, id: &WorkflowId, write: TimerWrite) -> Outgoing {
     let key = subject::timer_key(id, shell.partitions);
     let (headers, body) = match write {
         TimerWrite::Put(entry) => (Vec::new(), encode(&entry)),
@@ -95,18 +112,21 @@ pub(crate) async fn write_timer(shell: &Shell, id: &WorkflowId, write: TimerWrit
             (vec![("KV-Operation", "PURGE"), ("Nats-Rollup", "sub"), ("Nats-TTL", "60s")], Vec::new())
         }
     };
-    let message = Outgoing {
+    Outgoing {
         subject: Bucket::Timers.subject(shell.connection.namespace(), &key),
         message_id: None,
+        expected_last: None,
         headers,
         body: body.into(),
         summary: None,
-    };
-    send(shell, message).await
+        timer_of: Some(id.clone()),
+    }
 }
 
-/// Returns when every message is stored; those that are not confirmed are sent again, in order.
-pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) {
+/// Returns when every message is stored; those that are not confirmed are sent again, in order. False when
+/// this process may not act any more; a successor finds out what is missing.
+pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) -> bool {
+    let mut all = true;
     let mut waiting: FuturesUnordered<_> = sent
         .into_iter()
         .map(|Sent { message, ack }| async move {
@@ -118,8 +138,11 @@ pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) {
         })
         .collect();
     while let Some((message, outcome)) = waiting.next().await {
-        if let Err(error) = outcome {
-            repeat(shell, &message, error).await;
+        if let Err(error) = outcome
+            && !repeat(shell, &message, error).await
+        {
+            all = false;
+            continue;
         }
         if let Some(summary) = &message.summary
             && summary.status.closed()
@@ -128,33 +151,55 @@ pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) {
             let _ = shell.connection.client().publish(subject, message.body.clone()).await;
         }
     }
+    all
 }
 
-async fn repeat(shell: &Shell, message: &Outgoing, mut error: PublishError) {
+async fn repeat(shell: &Shell, message: &Outgoing, mut error: PublishError) -> bool {
     loop {
+        if !shell.validity.holds() {
+            return false;
+        }
         shell.metrics.effect_retries.inc();
         tracing::warn!(subject = message.subject, %error, "an effect was not confirmed; sending it again");
         tokio::time::sleep(PAUSE).await;
-        if let Some(summary) = &message.summary
-            && state_bucket::is_newer(&shell.connection, summary).await
-        {
-            return;
+        let mut message = message.clone();
+        if let Some(summary) = &message.summary {
+            match state_bucket::standing(&shell.connection, summary).await {
+                Ok(Standing::AsNew) => return true,
+                // Another one may be written between the look and this.
+                Ok(Standing::Older { revision }) => message.expected_last = Some(revision),
+                Err(unread) => {
+                    tracing::warn!(%unread, "the state bucket cannot be read; trying again");
+                    continue;
+                }
+            }
         }
-        let again = match send(shell, message.clone()).await.ack {
+        let sent = match message.timer_of.clone() {
+            Some(id) => write_timer(shell, &id, || Some(shell.timers.stored(&id))).await,
+            None => Some(send(shell, message).await),
+        };
+        let Some(sent) = sent else { return true };
+        let again = match sent.ack {
             Ok(pending) => pending.await,
             Err(error) => Err(error),
         };
         match again {
-            Ok(Ack { .. }) => return,
+            Ok(Ack { .. }) => return true,
             Err(next) => error = next,
         }
     }
 }
 
 async fn send(shell: &Shell, message: Outgoing) -> Sent {
+    if !shell.validity.holds() {
+        return Sent { message, ack: Err(PublishError::Closed) };
+    }
     let mut headers = None;
-    if message.message_id.is_some() || !message.headers.is_empty() {
+    if message.message_id.is_some() || message.expected_last.is_some() || !message.headers.is_empty() {
         let mut map = HeaderMap::new();
+        if let Some(sequence) = message.expected_last {
+            map.insert(EXPECTED_LAST_SUBJECT_SEQUENCE, sequence.to_string());
+        }
         for (name, value) in &message.headers {
             map.insert(*name, *value);
         }
@@ -192,9 +237,11 @@ fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: Di
     Outgoing {
         subject: subject::task(shell.connection.namespace(), &dispatch.queue),
         message_id: Some(attempt_id(run_id, task.step, task.attempt)),
+        expected_last: None,
         headers: Vec::new(),
         body: encode(&task).into(),
         summary: None,
+        timer_of: None,
     }
 }
 
@@ -203,9 +250,11 @@ fn summary_message(shell: &Shell, summary: Box<RunSummary>) -> Outgoing {
     Outgoing {
         subject: Bucket::State.subject(shell.connection.namespace(), &key),
         message_id: None,
+        expected_last: None,
         headers: Vec::new(),
         body: encode(&summary).into(),
         summary: Some(summary),
+        timer_of: None,
     }
 }
 

@@ -20,11 +20,13 @@ use crate::error::OrchestratorError;
 use crate::floor::Floors;
 use crate::metric_definitions::Metrics;
 use crate::options::Options;
+use crate::own::Own;
 use crate::parked::Parked;
 use crate::recovery::{Recovery, last_sequence};
 use crate::shell::Shell;
 use crate::timers::{TimerEntry, Timers};
 use crate::token::Tokens;
+use crate::validity::Validity;
 use crate::workers::Workers;
 use crate::{inbox, janitor, state_bucket};
 
@@ -50,7 +52,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Takes over from whoever was active before, and begins to work.
-    pub(crate) async fn start(ground: &Ground) -> Result<Self, OrchestratorError> {
+    pub(crate) async fn start(ground: &Ground, validity: Validity) -> Result<Self, OrchestratorError> {
         let connection = &ground.connection;
         let failed = |doing| move |source| OrchestratorError::Start { doing, source };
         let tokens = Tokens::new(&secret(connection).await.map_err(failed("reading the secret"))?);
@@ -77,8 +79,11 @@ impl Engine {
             tokens,
             floors: Floors::new(ground.settings.partitions, next - 1),
             timers,
+            timer_writes: tokio::sync::Mutex::default(),
             parked,
             recovery,
+            own: Own::default(),
+            validity,
             workers: Arc::clone(&ground.workers),
             queues: Mutex::new(HashSet::new()),
             requests,
@@ -183,7 +188,7 @@ async fn restore_timers(
         match decode::<TimerEntry>(value) {
             Ok(entry) => {
                 parked.set(&id, &none, &entry.waits_on);
-                timers.restore(id, &entry);
+                timers.restore(&id, entry);
             }
             Err(error) => tracing::error!(key, %error, "a timer cannot be read"),
         }

@@ -32,6 +32,12 @@ impl Floors {
         Self { state: Mutex::new(State { partitions, read, in_flight: 0 }) }
     }
 
+    /// An event was read that had been dealt with before.
+    pub(crate) fn pass(&self, sequence: u64) {
+        let mut state = self.lock();
+        state.read = state.read.max(sequence);
+    }
+
     /// Takes note of an event, in stream order.
     pub(crate) fn begin(&self, receipt: Receipt) {
         let mut state = self.lock();

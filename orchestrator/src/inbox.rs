@@ -115,6 +115,7 @@ async fn take(
     let receipt = Receipt { partition: partition.unwrap_or(0), sequence };
     let done = checkpoints.get(receipt.partition as usize).is_some_and(|done| sequence <= *done);
     if done {
+        shell.floors.pass(sequence);
         return true;
     }
     shell.floors.begin(receipt);

@@ -12,6 +12,8 @@ use stepwell_connection::{Connection, JetStreamError};
 use stepwell_shared::encoding::{VERSION, decode, encode};
 use stepwell_shared::subject::Bucket;
 
+use crate::validity::Validity;
+
 /// The lease's key.
 const KEY: &str = "leader";
 
@@ -39,6 +41,7 @@ pub(crate) struct Lease {
     revision: u64,
     length: Duration,
     renewed: Instant,
+    validity: Validity,
 }
 
 impl Lease {
@@ -68,7 +71,8 @@ impl Lease {
                         if let Ok(revision) = taken {
                             tracing::info!(holder, epoch, "this orchestrator is active");
                             let (holder, renewed) = (holder.to_owned(), asked);
-                            return Ok(Self { bucket, holder, epoch, revision, length, renewed });
+                            let validity = Validity::new(renewed + length * 3 / 4);
+                            return Ok(Self { bucket, holder, epoch, revision, length, renewed, validity });
                         }
                     }
                 }
@@ -78,8 +82,18 @@ impl Lease {
         }
     }
 
+    /// Until when the holder may act.
+    pub(crate) fn validity(&self) -> Validity {
+        self.validity.clone()
+    }
+
     /// Renews the lease until it is lost; returns then.
     pub(crate) async fn keep(&mut self) {
+        self.renew().await;
+        self.validity.end();
+    }
+
+    async fn renew(&mut self) {
         loop {
             tokio::time::sleep(self.length / RENEWALS_PER_LEASE).await;
             let asked = Instant::now();
@@ -87,6 +101,7 @@ impl Lease {
                 Ok(revision) => {
                     self.revision = revision;
                     self.renewed = asked;
+                    self.validity.extend(asked + self.length * 3 / 4);
                 }
                 Err(error) => {
                     tracing::warn!(error, "the lease could not be renewed");

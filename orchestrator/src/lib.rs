@@ -24,6 +24,7 @@ mod janitor;
 mod lease;
 mod metric_definitions;
 mod options;
+mod own;
 mod parked;
 mod recovery;
 mod rejections;
@@ -33,6 +34,7 @@ mod slots;
 mod state_bucket;
 mod timers;
 mod token;
+mod validity;
 mod workers;
 
 pub use error::OrchestratorError;

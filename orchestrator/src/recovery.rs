@@ -8,7 +8,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepwell_connection::page::read_page;
 use stepwell_connection::{Connection, JetStreamError};
@@ -18,19 +18,25 @@ use stepwell_shared::subject::{self, Stream};
 
 /// What predecessors left.
 pub(crate) struct Recovery {
-    /// Records up to this sequence of the HISTORY stream are not ours.
-    pub(crate) history_sequence: u64,
     /// Hashes of the ids of the tasks that were on the TASKS stream, and of those published again since.
     tasks: Mutex<HashSet<u64>>,
-    later: Mutex<BTreeSet<WorkflowId>>,
+    left: Mutex<Left>,
+}
+
+/// Workflows of which it is not known yet whether everything that a predecessor wanted was done.
+#[derive(Default)]
+struct Left {
+    /// To be looked at when everything has been read.
+    later: BTreeSet<WorkflowId>,
+    /// Being looked at.
+    now: BTreeSet<WorkflowId>,
 }
 
 impl Recovery {
     /// Reads what predecessors left. Nobody else may be writing.
     pub(crate) async fn read(connection: &Connection) -> Result<Self, JetStreamError> {
-        let history_sequence = last_sequence(connection, Stream::History).await?;
         let tasks = task_ids(connection).await?;
-        Ok(Self { history_sequence, tasks: Mutex::new(tasks), later: Mutex::default() })
+        Ok(Self { tasks: Mutex::new(tasks), left: Mutex::default() })
     }
 
     /// Whether a task that a predecessor wanted was never published. Answers so only once: whoever asks
@@ -41,12 +47,36 @@ impl Recovery {
 
     /// Notes a workflow that is to be looked at again when everything has been read.
     pub(crate) fn later(&self, id: &WorkflowId) {
-        self.later.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        self.left().later.insert(id.clone());
     }
 
-    /// The workflows that were noted.
+    /// A workflow is going to be looked at.
+    pub(crate) fn now(&self, id: &WorkflowId) {
+        self.left().now.insert(id.clone());
+    }
+
+    /// The workflows that were noted; they are going to be looked at.
     pub(crate) fn take_later(&self) -> BTreeSet<WorkflowId> {
-        std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut left = self.left();
+        let later = std::mem::take(&mut left.later);
+        left.now.extend(later.iter().cloned());
+        later
+    }
+
+    /// A workflow was looked at, and what was missing is confirmed.
+    pub(crate) fn checked(&self, id: &WorkflowId) {
+        self.left().now.remove(id);
+    }
+
+    /// Whether workflows are left to be looked at. Until then nothing that was read may count as done: a
+    /// successor must find these workflows too.
+    pub(crate) fn is_over(&self) -> bool {
+        let left = self.left();
+        left.later.is_empty() && left.now.is_empty()
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -92,7 +92,7 @@ async fn take_turns(
             }
         };
         let engine = tokio::select! {
-            engine = Engine::start(ground) => engine,
+            engine = Engine::start(ground, lease.validity()) => engine,
             () = lease.keep() => {
                 tracing::warn!("the lease was lost while taking over; standing by");
                 continue;

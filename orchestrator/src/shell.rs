@@ -12,10 +12,12 @@ use crate::dispatcher::Request;
 use crate::floor::Floors;
 use crate::metric_definitions::Metrics;
 use crate::options::Options;
+use crate::own::Own;
 use crate::parked::Parked;
 use crate::recovery::Recovery;
 use crate::timers::Timers;
 use crate::token::Tokens;
+use crate::validity::Validity;
 use crate::workers::Workers;
 
 /// What every part of an active orchestrator shares.
@@ -27,8 +29,12 @@ pub(crate) struct Shell {
     pub(crate) tokens: Tokens,
     pub(crate) floors: Floors,
     pub(crate) timers: Timers,
+    /// Held while a change of `timers` is decided and sent: changes of one entry must not overtake.
+    pub(crate) timer_writes: tokio::sync::Mutex<()>,
     pub(crate) parked: Parked,
     pub(crate) recovery: Recovery,
+    pub(crate) own: Own,
+    pub(crate) validity: Validity,
     pub(crate) workers: Arc<Workers>,
     /// Queues whose consumer is known to exist.
     pub(crate) queues: Mutex<HashSet<Name>>,

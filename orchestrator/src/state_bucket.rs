@@ -20,15 +20,35 @@ pub(crate) async fn get(
     Ok(value.and_then(|value| decode(&value).ok()))
 }
 
-/// Whether the bucket holds something at least as new as `summary`. When it cannot be read: no.
-pub(crate) async fn is_newer(connection: &Connection, summary: &RunSummary) -> bool {
-    match get(connection, &summary.workflow_id).await {
-        Ok(Some(stored)) if stored.run_id == summary.run_id => {
+/// What the bucket holds, compared with a summary that is to be written.
+pub(crate) enum Standing {
+    /// Something at least as new.
+    AsNew,
+    /// Something older, or nothing.
+    Older {
+        /// What the write must expect to replace.
+        revision: u64,
+    },
+}
+
+/// Compares what the bucket holds with `summary`.
+pub(crate) async fn standing(
+    connection: &Connection,
+    summary: &RunSummary,
+) -> Result<Standing, JetStreamError> {
+    let bucket = connection.bucket(Bucket::State).await?;
+    let entry = bucket.entry(state_key(&summary.workflow_id)).await;
+    let entry = entry.map_err(|error| JetStreamError::Other(error.to_string()))?;
+    let revision = entry.as_ref().map_or(0, |entry| entry.revision);
+    let stored = entry.and_then(|entry| decode::<RunSummary>(&entry.value).ok());
+    let as_new = stored.is_some_and(|stored| {
+        if stored.run_id == summary.run_id {
             stored.history_length >= summary.history_length
+        } else {
+            stored.started_at_ms > summary.started_at_ms
         }
-        Ok(Some(stored)) => stored.started_at_ms > summary.started_at_ms,
-        Ok(None) | Err(_) => false,
-    }
+    });
+    Ok(if as_new { Standing::AsNew } else { Standing::Older { revision } })
 }
 
 /// Calls `visit` with every value of a bucket, until it says stop. Reads the bucket as it is now.

@@ -3,6 +3,10 @@
 //! A run has many alarms; only the earliest is kept here, and it is rewritten only when an earlier one
 //! comes up or when it has fired. A stored time may therefore be too early, which costs a wake in vain,
 //! but never too late.
+//!
+//! The entry in the bucket is also what brings a successor to a run that was woken by the clock and whose
+//! effects were not all published. So it is taken away, or moved to a later time, only when nothing that
+//! the run wanted is unconfirmed; see [`Timers::begin`] and [`Timers::end`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,7 +33,7 @@ pub(crate) struct TimerEntry {
     pub(crate) waits_on: BTreeSet<Name>,
 }
 
-/// A change that the bucket needs.
+/// What the bucket is to hold of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TimerWrite {
     /// Store this.
@@ -58,22 +62,59 @@ struct State {
     due: BTreeSet<(u64, WorkflowId)>,
 }
 
+/// What is known of one run. There is none for a run that does not sleep and at which nobody works.
+#[derive(Default)]
 struct Entry {
-    due_ms: u64,
+    wanted: Option<Alarm>,
+    /// What the bucket holds, or was told to hold.
+    stored: Option<TimerEntry>,
+    /// How many drives have begun whose effects are not confirmed.
+    unconfirmed: usize,
+}
+
+struct Alarm {
+    entry: TimerEntry,
     fired: bool,
-    waiting: bool,
 }
 
 impl Timers {
     /// Takes an entry that was read from the bucket.
-    pub(crate) fn restore(&self, id: WorkflowId, entry: &TimerEntry) {
-        let waiting = !entry.waits_on.is_empty();
-        self.lock().put(&id, entry.due_ms, waiting);
+    pub(crate) fn restore(&self, id: &WorkflowId, entry: TimerEntry) {
+        let mut state = self.lock();
+        state.entries.entry(id.clone()).or_default().stored = Some(entry.clone());
+        state.set(id, Some(entry));
+        drop(state);
         self.changed.notify_one();
     }
 
-    /// Says when a run wants to be woken next, after a commit. Returns what the bucket needs, if anything.
-    /// `idle`: the run is closed and wants nothing more.
+    /// Somebody begins to work on a run.
+    pub(crate) fn begin(&self, id: &WorkflowId) {
+        self.lock().entries.entry(id.clone()).or_default().unconfirmed += 1;
+    }
+
+    /// What somebody wanted for a run who had begun is confirmed. Returns what is to be stored now, if
+    /// nothing else of the run is unconfirmed.
+    pub(crate) fn end(&self, id: &WorkflowId) -> Option<TimerWrite> {
+        let mut state = self.lock();
+        let entry = state.entries.get_mut(id)?;
+        entry.unconfirmed = entry.unconfirmed.saturating_sub(1);
+        if entry.unconfirmed > 0 {
+            return None;
+        }
+        let write = entry.store();
+        state.forget_idle(id);
+        write
+    }
+
+    /// The same, for a run at which somebody is going to look again: what is stored stays.
+    pub(crate) fn end_unchecked(&self, id: &WorkflowId) {
+        if let Some(entry) = self.lock().entries.get_mut(id) {
+            entry.unconfirmed = entry.unconfirmed.saturating_sub(1);
+        }
+    }
+
+    /// Says when a run wants to be woken next, after a commit. Returns what is to be stored before what
+    /// led to it counts as done. `idle`: the run is closed and wants nothing more.
     pub(crate) fn want(
         &self,
         id: &WorkflowId,
@@ -82,31 +123,30 @@ impl Timers {
         waits_on: BTreeSet<Name>,
     ) -> Option<TimerWrite> {
         let mut state = self.lock();
-        let waiting = !waits_on.is_empty();
-        let (fired, stored, was_waiting) = match state.entries.get(id) {
-            Some(entry) => (entry.fired, Some(entry.due_ms), entry.waiting),
-            None => (false, None, false),
+        let before = state.entries.get(id).and_then(|entry| entry.wanted.as_ref());
+        let wanted = next_ms.filter(|_| !idle);
+        let changes = match (wanted, before) {
+            (None, None) => false,
+            // Too early is cheaper than to rewrite it: it fires in vain.
+            (None, Some(before)) => idle || before.fired,
+            (Some(_), None) => true,
+            (Some(next_ms), Some(before)) => {
+                next_ms < before.entry.due_ms || before.fired || waits_on != before.entry.waits_on
+            }
         };
-        match (next_ms.filter(|_| !idle), stored) {
-            (None, None) => None,
-            (None, Some(_)) if idle || fired => {
-                state.remove(id);
-                Some(TimerWrite::Remove)
-            }
-            // Too early, and cheaper to let it fire in vain than to rewrite it.
-            (None, Some(_)) => None,
-            (Some(next_ms), Some(stored)) if stored <= next_ms && !fired && waiting == was_waiting => None,
-            (Some(next_ms), _) => {
-                state.put(id, next_ms, waiting);
-                drop(state);
-                self.changed.notify_one();
-                Some(TimerWrite::Put(TimerEntry {
-                    v: stepwell_shared::encoding::VERSION,
-                    due_ms: next_ms,
-                    waits_on,
-                }))
-            }
+        if changes {
+            let v = stepwell_shared::encoding::VERSION;
+            state.set(id, wanted.map(|due_ms| TimerEntry { v, due_ms, waits_on }));
+            self.changed.notify_one();
         }
+        let entry = state.entries.get_mut(id)?;
+        if entry.takes_away() { None } else { entry.store() }
+    }
+
+    /// What was to be stored last, in case that it must be said again.
+    pub(crate) fn stored(&self, id: &WorkflowId) -> TimerWrite {
+        let stored = self.lock().entries.get(id).and_then(|entry| entry.stored.clone());
+        stored.map_or(TimerWrite::Remove, TimerWrite::Put)
     }
 
     /// Waits until runs are due and returns them, earliest first. Never early.
@@ -127,7 +167,7 @@ impl Timers {
 
     /// How many runs sleep.
     pub(crate) fn len(&self) -> usize {
-        self.lock().entries.len()
+        self.lock().due.len()
     }
 
     fn take_due(&self, now: u64) -> (Vec<Due>, Option<u64>) {
@@ -138,8 +178,8 @@ impl Timers {
             && *due_ms <= now
             && let Some((due_ms, id)) = state.due.pop_first()
         {
-            if let Some(entry) = state.entries.get_mut(&id) {
-                entry.fired = true;
+            if let Some(alarm) = state.entries.get_mut(&id).and_then(|entry| entry.wanted.as_mut()) {
+                alarm.fired = true;
             }
             due.push(Due { id, due_ms });
         }
@@ -152,16 +192,47 @@ impl Timers {
 }
 
 impl State {
-    fn put(&mut self, id: &WorkflowId, due_ms: u64, waiting: bool) {
-        self.remove(id);
-        self.entries.insert(id.clone(), Entry { due_ms, fired: false, waiting });
-        self.due.insert((due_ms, id.clone()));
+    fn set(&mut self, id: &WorkflowId, wanted: Option<TimerEntry>) {
+        let entry = self.entries.entry(id.clone()).or_default();
+        if let Some(before) = entry.wanted.take() {
+            self.due.remove(&(before.entry.due_ms, id.clone()));
+        }
+        entry.wanted = wanted.map(|entry| {
+            self.due.insert((entry.due_ms, id.clone()));
+            Alarm { entry, fired: false }
+        });
+        self.forget_idle(id);
     }
 
-    fn remove(&mut self, id: &WorkflowId) {
-        if let Some(entry) = self.entries.remove(id) {
-            self.due.remove(&(entry.due_ms, id.clone()));
+    fn forget_idle(&mut self, id: &WorkflowId) {
+        let idle = self
+            .entries
+            .get(id)
+            .is_some_and(|entry| entry.unconfirmed == 0 && entry.wanted.is_none() && entry.stored.is_none());
+        if idle {
+            self.entries.remove(id);
         }
+    }
+}
+
+impl Entry {
+    /// Whether storing what is wanted would take away what brings a successor to the run in time.
+    fn takes_away(&self) -> bool {
+        match (&self.wanted, &self.stored) {
+            (_, None) => false,
+            (None, Some(_)) => true,
+            (Some(wanted), Some(stored)) => wanted.entry.due_ms > stored.due_ms,
+        }
+    }
+
+    /// What makes the bucket hold what is wanted, if it does not.
+    fn store(&mut self) -> Option<TimerWrite> {
+        let wanted = self.wanted.as_ref().map(|alarm| &alarm.entry);
+        if wanted == self.stored.as_ref() {
+            return None;
+        }
+        self.stored = wanted.cloned();
+        Some(self.stored.clone().map_or(TimerWrite::Remove, TimerWrite::Put))
     }
 }
 
@@ -177,30 +248,72 @@ mod tests {
         timers.want(&id("a"), next_ms, idle, BTreeSet::new())
     }
 
+    fn entry(due_ms: u64) -> TimerEntry {
+        TimerEntry { v: 1, due_ms, waits_on: BTreeSet::new() }
+    }
+
     fn put(due_ms: u64) -> Option<TimerWrite> {
-        Some(TimerWrite::Put(TimerEntry { v: 1, due_ms, waits_on: BTreeSet::new() }))
+        Some(TimerWrite::Put(entry(due_ms)))
+    }
+
+    fn fire(timers: &Timers, due_ms: u64) {
+        assert_eq!(timers.take_due(due_ms), (vec![Due { id: id("a"), due_ms }], None));
     }
 
     #[test]
     fn only_an_earlier_time_is_written() {
         let timers = Timers::default();
+        timers.begin(&id("a"));
         assert_eq!(want(&timers, None, false), None);
         assert_eq!(want(&timers, Some(100), false), put(100));
         assert_eq!(want(&timers, Some(200), false), None);
         assert_eq!(want(&timers, None, false), None);
         assert_eq!(want(&timers, Some(50), false), put(50));
-        assert_eq!(want(&timers, None, true), Some(TimerWrite::Remove));
-        assert_eq!(timers.len(), 0);
+        assert_eq!(timers.take_due(49), (vec![], Some(50)));
+        assert_eq!(timers.end(&id("a")), None);
+        assert_eq!(timers.len(), 1);
     }
 
     #[test]
-    fn after_firing_the_entry_is_replaced_or_removed() {
+    fn an_entry_is_taken_away_when_everything_is_confirmed() {
         let timers = Timers::default();
-        want(&timers, Some(100), false);
-        assert_eq!(timers.take_due(99), (vec![], Some(100)));
-        assert_eq!(timers.take_due(100), (vec![Due { id: id("a"), due_ms: 100 }], None));
-        assert_eq!(want(&timers, Some(300), false), put(300));
-        timers.take_due(300);
-        assert_eq!(want(&timers, None, false), Some(TimerWrite::Remove));
+        timers.restore(&id("a"), entry(100));
+        fire(&timers, 100);
+        timers.begin(&id("a"));
+        assert_eq!(want(&timers, Some(300), false), None, "a successor needs the earlier one");
+        timers.begin(&id("a"));
+        assert_eq!(timers.end(&id("a")), None, "the other one is not confirmed");
+        assert_eq!(timers.stored(&id("a")), TimerWrite::Put(entry(100)));
+        assert_eq!(timers.end(&id("a")), put(300));
+        fire(&timers, 300);
+        timers.begin(&id("a"));
+        assert_eq!(want(&timers, None, false), None);
+        assert_eq!(timers.end(&id("a")), Some(TimerWrite::Remove));
+        assert_eq!(timers.stored(&id("a")), TimerWrite::Remove);
+        assert!(timers.lock().entries.is_empty());
+    }
+
+    #[test]
+    fn a_closed_run_leaves_nothing() {
+        let timers = Timers::default();
+        timers.begin(&id("a"));
+        assert_eq!(want(&timers, Some(100), false), put(100));
+        assert_eq!(want(&timers, None, true), None);
+        assert_eq!(timers.len(), 0);
+        assert_eq!(timers.end(&id("a")), Some(TimerWrite::Remove));
+        timers.begin(&id("a"));
+        assert_eq!(timers.end(&id("a")), None);
+        assert!(timers.lock().entries.is_empty());
+    }
+
+    #[test]
+    fn whom_a_run_waits_on_is_stored() {
+        let timers = Timers::default();
+        timers.begin(&id("a"));
+        assert_eq!(want(&timers, Some(100), false), put(100));
+        let waits_on = BTreeSet::from([Name::new("q").unwrap()]);
+        let waiting = TimerEntry { waits_on: waits_on.clone(), ..entry(100) };
+        let write = timers.want(&id("a"), Some(100), false, waits_on);
+        assert_eq!(write, Some(TimerWrite::Put(waiting)));
     }
 }

@@ -148,6 +148,12 @@ pub fn partition_events(namespace: &Namespace, partition: u32) -> String {
     format!("stepwell.{namespace}.event.{partition}.>")
 }
 
+/// The pattern of all stored reports on a step, in whatever partition they lie.
+#[must_use]
+pub fn stored_reports(namespace: &Namespace, id: &WorkflowId, run_id: &RunId, step: StepId) -> String {
+    format!("stepwell.{namespace}.event.*.{}.activity.{run_id}.{step}", escape(id.as_str()))
+}
+
 /// Reads the subject of a stored event.
 ///
 /// # Errors

@@ -90,6 +90,13 @@ pub struct WorkflowTask {
     /// Index of the last record whose turn the code has answered; 0 for a new run. A worker whose cached
     /// run stands elsewhere drops it and replays the records up to this one.
     pub after: u64,
+    /// Which of the turns that may have been made for that record is the recorded one: a cached run may be
+    /// used only if it was left with this mark. Opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+    /// The mark with which the run is left when this turn is made. Opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_mark: Option<String>,
     /// What to do.
     pub work: Work,
 }

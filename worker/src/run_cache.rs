@@ -8,7 +8,15 @@ use stepwell_shared::ids::RunId;
 use stepwell_worker_replay::Instance;
 
 /// The place of one run: empty while its code is not in memory.
-pub(crate) type RunSlot = Arc<tokio::sync::Mutex<Option<Instance>>>;
+pub(crate) type RunSlot = Arc<tokio::sync::Mutex<Option<Kept>>>;
+
+/// A run's live code.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) instance: Instance,
+    /// Which turn it made last, in the orchestrator's words.
+    pub(crate) mark: Option<String>,
+}
 
 /// The runs in memory, and those that are being worked on.
 #[derive(Debug)]
@@ -129,7 +137,7 @@ mod tests {
         let slot = cache.slot(&run_id);
         let hit = {
             let mut guard = slot.try_lock().unwrap();
-            guard.replace(instance(&run_id)).is_some()
+            guard.replace(Kept { instance: instance(&run_id), mark: None }).is_some()
         };
         (hit, cache.settle(&run_id, slot))
     }

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::metric_definitions::{Answered, Metrics};
 use crate::rebuild::rebuild;
 use crate::registry::{Registry, listed};
-use crate::run_cache::{RunCache, RunSlot};
+use crate::run_cache::{Kept, RunCache, RunSlot};
 
 /// Longest wait for another task of the same run to end. Its code hangs if it takes longer; somebody else
 /// may have more luck.
@@ -138,10 +138,10 @@ impl WorkflowSide {
 
     async fn work(&self, task: &WorkflowTask, code: &WorkflowCode, slot: &RunSlot) -> Made {
         let Ok(mut place) = tokio::time::timeout(RUN_WAIT, slot.lock()).await else { return Made::busy() };
-        let (mut instance, replayed) = match place.take().filter(|instance| usable(instance, task)) {
-            Some(instance) => {
+        let (mut instance, replayed) = match place.take().filter(|kept| usable(kept, task)) {
+            Some(kept) => {
                 self.metrics.cache_hits.inc();
-                (instance, false)
+                (kept.instance, false)
             }
             None if task.after == 0 => {
                 (Instance::new(code.clone(), task.workflow_id.clone(), task.run_id.clone()), false)
@@ -166,7 +166,11 @@ impl WorkflowSide {
             Answered::Stalled(_) | Answered::Busy => false,
         };
         if live {
-            *place = Some(instance);
+            let mark = match &task.work {
+                Work::Turn { .. } => task.next_mark.clone(),
+                Work::Query { .. } => task.mark.clone(),
+            };
+            *place = Some(Kept { instance, mark });
         }
         made.replayed(replayed)
     }
@@ -221,9 +225,10 @@ impl Made {
     }
 }
 
-/// Whether the code stands where the task continues from.
-fn usable(instance: &Instance, task: &WorkflowTask) -> bool {
-    instance.position() == task.after
+/// Whether the code stands where the task continues from. The index alone does not say so: the turn that
+/// it made for that record may be another one than was recorded.
+fn usable(kept: &Kept, task: &WorkflowTask) -> bool {
+    kept.instance.position() == task.after && (task.mark.is_none() || kept.mark == task.mark)
 }
 
 fn answer(instance: &mut Instance, work: &Work) -> Made {

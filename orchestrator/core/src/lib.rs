@@ -24,6 +24,7 @@ mod effect;
 mod error;
 mod input;
 mod legality;
+mod mark;
 mod run;
 mod step;
 mod turn;

@@ -33,6 +33,8 @@ pub(crate) struct Run {
     pub(crate) at_ms: u64,
     /// Index of the last record with a turn.
     pub(crate) turn_index: u64,
+    /// What the code was handed so far; see [`crate::mark`].
+    pub(crate) mark: u64,
     /// The highest number that the code has given to a command.
     pub(crate) last_seq: Seq,
     pub(crate) steps: BTreeMap<StepId, Step>,
@@ -73,6 +75,7 @@ impl Run {
             index: 0,
             at_ms,
             turn_index: 0,
+            mark: 0,
             last_seq: 0,
             steps: BTreeMap::new(),
             timers: BTreeMap::new(),

@@ -16,6 +16,10 @@ use crate::run::Run;
 pub struct TurnRequest {
     /// Index of the last record whose turn the code has answered.
     pub after: u64,
+    /// Which of the turns that may have been made for that record the code must have made.
+    pub mark: String,
+    /// The mark of the code when it has made this turn.
+    pub next_mark: String,
     /// Index of the record that this turn will be in.
     pub index: u64,
     /// The time that the code sees.

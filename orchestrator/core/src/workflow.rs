@@ -14,7 +14,7 @@ use crate::error::{IllegalRecord, InvalidTurn};
 use crate::input::{Arrival, Input, Ruling};
 use crate::run::Run;
 use crate::turn::{self, TurnRequest};
-use crate::{decide, legality};
+use crate::{decide, legality, mark};
 
 /// First wait before stalled code is asked again, in milliseconds; it doubles with each failure.
 const STALL_WAIT_MS: u64 = 1_000;
@@ -145,11 +145,14 @@ impl Workflow {
         }
         self.open_draft(now_ms);
         let run = self.run.as_ref()?;
+        let events = turn::events_for_turn(run);
         Some(TurnRequest {
             after: run.turn_index,
+            mark: mark::text(run.mark),
+            next_mark: mark::text(mark::after_turn(run.mark, run.index, run.at_ms, events.iter())),
             index: run.index,
             at_ms: run.at_ms,
-            events: turn::events_for_turn(run),
+            events,
             workflow_type: run.started.workflow_type.clone(),
             queue: run.started.queue.clone(),
         })
@@ -289,6 +292,12 @@ impl Workflow {
     #[must_use]
     pub fn started_at_ms(&self) -> Option<u64> {
         self.run.as_ref().map(|run| run.started_at_ms)
+    }
+
+    /// Which of the turns that may have been made for [`Workflow::turn_index`] the code must have made.
+    #[must_use]
+    pub fn turn_mark(&self) -> String {
+        mark::text(self.run.as_ref().map_or(0, |run| run.mark))
     }
 
     /// Index of the last record whose turn the code has answered; where a query is answered.
@@ -464,7 +473,9 @@ impl Workflow {
 }
 
 fn apply_turn(run: &mut Run, turn: &Turn, effects: &mut Vec<Effect>) {
-    run.undelivered.drain(..(turn.delivered as usize).min(run.undelivered.len()));
+    let delivered = (turn.delivered as usize).min(run.undelivered.len());
+    run.mark = mark::after_turn(run.mark, run.index, run.at_ms, run.undelivered.iter().take(delivered));
+    run.undelivered.drain(..delivered);
     run.turn_index = run.index;
     for command in &turn.commands {
         run.apply_command(command, effects);

@@ -56,6 +56,8 @@ pub(super) async fn query(api: &Api, body: &[u8]) -> Result<QueryAnswer, ApiErro
         history_subject: run.history_subject,
         first_sequence: run.first_sequence,
         after: run.turn_index,
+        mark: Some(run.turn_mark),
+        next_mark: None,
         work: Work::Query { name, argument: request.argument },
     };
     let (connection, workers) = (&api.connection, &api.workers);
@@ -216,6 +218,7 @@ async fn find(api: &Api, id: &WorkflowId) -> Result<Peeked, ApiError> {
         workflow_type: started.workflow_type.clone(),
         queue: started.queue.clone(),
         turn_index: loaded.workflow.turn_index(),
+        turn_mark: loaded.workflow.turn_mark(),
         first_sequence: loaded.first_sequence,
         history_subject: subject::history(api.connection.namespace(), id, api.partitions),
         sticky: None,

@@ -672,6 +672,8 @@ fn workflow_task(work: Work) -> WorkflowTask {
         history_subject: "stepwell.default.history.1.order=207".into(),
         first_sequence: 1_207,
         after: 1,
+        mark: Some("5f0c2a9b3d440e6f".into()),
+        next_mark: Some("c81d04e7a2b95b13".into()),
         work,
     }
 }

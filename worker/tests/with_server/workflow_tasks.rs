@@ -87,6 +87,8 @@ impl Run {
             history_subject: self.history_subject(),
             first_sequence: self.first_sequence,
             after: self.after(),
+            mark: None,
+            next_mark: None,
             work,
         };
         let namespace = self.world.connection.namespace();

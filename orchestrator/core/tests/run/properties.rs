@@ -299,7 +299,7 @@ proptest! {
             let last = world.records.last().expect("a start");
             let turn = random.next_u64().is_multiple_of(2).then(|| {
                 let request = TurnRequest {
-                    after: 0, index: last.index, at_ms: 0, events: vec![],
+                    after: 0, mark: String::new(), next_mark: String::new(), index: last.index, at_ms: 0, events: vec![],
                     workflow_type: name("order"), queue: name("orders"),
                 };
                 let commands = code(&world, &request, random.next_u64()).unwrap_or_default();

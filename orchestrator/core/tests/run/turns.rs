@@ -147,3 +147,25 @@ fn an_unanswered_question_leaves_no_trace() {
     assert_eq!(world.workflow.seal(), None);
     assert_eq!(world.workflow.fingerprint(), before);
 }
+
+/// Two orchestrators ask for a turn of the same record at the same time, with other events: the code that
+/// made the one must not be taken for the code that made the other.
+#[test]
+fn turns_of_the_same_record_are_told_apart() {
+    let ask = |input| {
+        let mut world = World::running([run(1)]);
+        let before = world.workflow.turn_mark();
+        world.gets(input);
+        let request = world.workflow.turn_request(world.now_ms).expect("the code is asked");
+        assert_eq!(request.mark, before);
+        world.workflow.answer(vec![], None, 1).expect("an acceptable answer");
+        world.settle();
+        assert_eq!(world.workflow.turn_mark(), request.next_mark);
+        assert_eq!(rebuild(&world.records).turn_mark(), request.next_mark);
+        (request.after, request.index, request.at_ms, request.next_mark)
+    };
+    let (one, other) = (ask(signal(None)), ask(completed("1", 1)));
+    assert_eq!((one.0, one.1, one.2), (other.0, other.1, other.2));
+    assert_ne!(one.3, other.3);
+    assert_eq!(ask(signal(None)), one, "the same events at the same time are the same turn");
+}
