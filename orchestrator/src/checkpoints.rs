@@ -15,7 +15,8 @@ use crate::shell::Shell;
 /// How often checkpoints are written. After a crash so much is read again, which changes nothing.
 const WRITE_EVERY: Duration = Duration::from_millis(500);
 
-/// How often EVENTS is trimmed.
+/// How often EVENTS is trimmed. What is done stays for at least so long: workers look there for reports on
+/// tasks that a server which was killed gives out again.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
 
 /// How many events that are done stay readable, for people who look for them.
@@ -42,7 +43,7 @@ pub(crate) async fn read(connection: &Connection, partitions: u32) -> Result<Vec
 
 /// Writes checkpoints as they move and trims EVENTS, until it is aborted.
 pub(crate) async fn keep(shell: Arc<Shell>, mut written: Vec<u64>) {
-    let mut trimmed = Instant::now();
+    let (mut trimmed, mut done_then) = (Instant::now(), 0);
     loop {
         tokio::time::sleep(WRITE_EVERY).await;
         shell.metrics.in_flight.set(i64::try_from(shell.floors.in_flight()).unwrap_or(i64::MAX));
@@ -50,8 +51,8 @@ pub(crate) async fn keep(shell: Arc<Shell>, mut written: Vec<u64>) {
             tracing::warn!(%error, "checkpoints could not be written; trying again");
         } else if trimmed.elapsed() > TRIM_EVERY {
             trimmed = Instant::now();
-            let lowest = written.iter().copied().min().unwrap_or(0);
-            trim(&shell, lowest.saturating_sub(KEEP)).await;
+            trim(&shell, u64::saturating_sub(done_then, KEEP)).await;
+            done_then = written.iter().copied().min().unwrap_or(0);
         }
     }
 }

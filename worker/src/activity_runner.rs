@@ -26,9 +26,11 @@ use crate::activity::error::ActivityError;
 use crate::activity::heartbeats::Heartbeats;
 use crate::activity_limits::Limits;
 use crate::activity_outcome::{Ended, outcome, returned};
+use crate::given_before::{Before, GivenBefore, reported as reported_of};
 use crate::metric_definitions::Metrics;
 use crate::registry::{Registered, Registry, listed};
-use crate::report::{NotReported, Reporter};
+use crate::pull_words::GivenOut;
+use crate::report::{NotReported, Reporter, Stored};
 use crate::running::{Known, RunningAttempts, Stop};
 use crate::slots::{Slot, Slots};
 
@@ -48,6 +50,7 @@ pub(crate) struct ActivitySide {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) slots: Slots,
     pub(crate) running: RunningAttempts,
+    pub(crate) given_before: GivenBefore,
     /// Cancelled when attempts are no longer waited for.
     pub(crate) give_up: CancellationToken,
     pub(crate) heartbeats: OnceCell<async_nats::jetstream::kv::Store>,
@@ -61,8 +64,8 @@ pub(crate) struct Delivery {
     pub(crate) body: Bytes,
     /// Where to acknowledge it.
     pub(crate) ack: Subject,
-    /// How many times it was delivered, this time included.
-    pub(crate) count: u64,
+    /// What the server says of it.
+    pub(crate) given_out: GivenOut,
     /// The slot that was kept free for it; `None` when it came unasked.
     pub(crate) slot: Option<Slot>,
 }
@@ -70,7 +73,7 @@ pub(crate) struct Delivery {
 impl ActivitySide {
     /// Runs the task's attempt, reports how it ended and acknowledges the task.
     pub(crate) async fn handle(&self, delivery: Delivery) {
-        let Delivery { body, ack, count, slot } = delivery;
+        let Delivery { body, ack, given_out, slot } = delivery;
         let task: ActivityTask = match decode(&body) {
             Ok(task) => task,
             Err(error) => {
@@ -86,9 +89,18 @@ impl ActivitySide {
             Known::Running => return,
             Known::Reported => return self.answer(&ack, ACK).await,
         }
-        if count > 1 {
-            self.lost(&task, ack).await;
-            return;
+        if given_out.count > 1 {
+            return self.lost(&task, ack).await;
+        }
+        match self.given_before.look(&self.connection, &task, given_out.sequence).await {
+            Ok(Before::Nothing) => {}
+            Ok(Before::Begun(_)) => return self.lost(&task, ack).await,
+            Ok(Before::Ended) => return self.answer(&ack, ACK).await,
+            Err(error) => {
+                // Nobody begins it now; it is given out again, and that time the server will know.
+                tracing::warn!(%error, "it cannot be found out whether a task was given out before");
+                return;
+            }
         }
         match self.registry.activity(&task.activity_type) {
             Some(registered) => self.attempt(task, registered, ack, slot).await,
@@ -148,9 +160,7 @@ impl ActivitySide {
             registered.metrics.cancelled.inc();
             Outcome::Cancelled {}
         } else {
-            if task.schedule_to_start_ms.is_some()
-                && reporter.report(&self.connection, &self.metrics, Outcome::Started {}).await.is_err()
-            {
+            if !self.may_begin(&task, &reporter).await {
                 return;
             }
             let started = Instant::now();
@@ -163,7 +173,7 @@ impl ActivitySide {
         };
         match reporter.report(&self.connection, &self.metrics, outcome).await {
             // From here on nobody has to be told that it is alive.
-            Ok(()) => entry.reported(),
+            Ok(_) => entry.reported(),
             Err(NotReported) => return,
         }
         self.answer(&ack, ACK).await;
@@ -172,6 +182,28 @@ impl ActivitySide {
             let _ = running.await;
         }
         drop(slot);
+    }
+
+    /// Says that the attempt begins, if somebody must know. False when it may not begin.
+    async fn may_begin(&self, task: &ActivityTask, reporter: &Reporter) -> bool {
+        let once = task.maximum_attempts == Some(1);
+        if task.schedule_to_start_ms.is_none() && !once {
+            return true;
+        }
+        let reported = reporter.report(&self.connection, &self.metrics, Outcome::Started {}).await;
+        match reported {
+            Ok(Stored::Now) => true,
+            Ok(Stored::Before) if !once => true,
+            // Either this is a repeat of our own word, or somebody else has the task, too.
+            Ok(Stored::Before) => match reported_of(&self.connection, task).await {
+                Ok(before) => before == Before::Begun(Some(self.worker.clone())),
+                Err(error) => {
+                    tracing::warn!(%error, "it cannot be found out whether an attempt was begun elsewhere");
+                    false
+                }
+            },
+            Err(NotReported) => false,
+        }
     }
 
     /// Runs the code until it ends or must end. What was told to end and perhaps has not is handed back.

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::activity_runner::{ActivitySide, Delivery};
 use crate::pull_requests::{EXPIRES, IDLE_HEARTBEAT, PullRequests};
-use crate::pull_words::{Word, meaning};
+use crate::pull_words::{GivenOut, Word, meaning};
 
 /// How often requests are looked over for what went wrong without a word.
 const TICK: Duration = Duration::from_secs(1);
@@ -122,9 +122,9 @@ impl ActivityTasks {
         let now = Instant::now();
         let number = || message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         match meaning(&message) {
-            Word::Task { count } => {
+            Word::Task(given_out) => {
                 self.requests.delivered(now);
-                self.start(message, count);
+                self.start(message, given_out);
             }
             Word::Alive => self.requests.heard(now),
             Word::Ended { undelivered: Some(undelivered) } => {
@@ -156,10 +156,10 @@ impl ActivityTasks {
         true
     }
 
-    fn start(&self, message: Message, count: u64) {
+    fn start(&self, message: Message, given_out: GivenOut) {
         let Some(ack) = message.reply else { return };
         let slot = self.side.slots.try_take();
-        let delivery = Delivery { body: message.payload, ack, count, slot };
+        let delivery = Delivery { body: message.payload, ack, given_out, slot };
         let side = Arc::clone(&self.side);
         self.tracker.spawn(async move { side.handle(delivery).await });
     }
@@ -188,11 +188,11 @@ impl ActivityTasks {
         }
         let end = Instant::now() + LEAVE_TIMEOUT;
         while let Ok(Some(message)) = tokio::time::timeout_at(end, self.messages.next()).await {
-            let Word::Task { count } = meaning(&message) else { continue };
+            let Word::Task(given_out) = meaning(&message) else { continue };
             let once = decode::<ActivityTask>(&message.payload)
                 .is_ok_and(|task| task.maximum_attempts.is_some_and(|most| task.attempt >= most));
-            if once && count == 1 {
-                self.start(message, count);
+            if once && given_out.count == 1 {
+                self.start(message, given_out);
             } else if let Some(ack) = &message.reply {
                 self.side.metrics.handed_back.inc();
                 self.side.answer(ack, HAND_BACK).await;

@@ -122,6 +122,7 @@ mod activity_runner;
 mod activity_tasks;
 mod announcer;
 mod error;
+mod given_before;
 mod keepalive;
 mod metric_definitions;
 mod metrics_server;

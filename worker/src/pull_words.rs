@@ -2,10 +2,19 @@
 
 use async_nats::{Message, StatusCode};
 
+/// What the server says of a task that it gives out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GivenOut {
+    /// How many times, this time included, as far as the server knows.
+    pub(crate) count: u64,
+    /// The task's sequence number on the TASKS stream.
+    pub(crate) sequence: u64,
+}
+
 /// What a message means for the requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Word {
-    Task { count: u64 },
+    Task(GivenOut),
     Alive,
     Ended { undelivered: Option<usize> },
     Refused,
@@ -16,8 +25,8 @@ pub(crate) enum Word {
 /// What a message in the inbox means.
 pub(crate) fn meaning(message: &Message) -> Word {
     let Some(status) = message.status else {
-        let count = message.reply.as_ref().and_then(|reply| delivery_count(reply));
-        return count.map_or(Word::Unknown, |count| Word::Task { count });
+        let given_out = message.reply.as_ref().and_then(|reply| given_out(reply));
+        return given_out.map_or(Word::Unknown, Word::Task);
     };
     let undelivered = message
         .headers
@@ -39,12 +48,14 @@ pub(crate) fn meaning(message: &Message) -> Word {
     }
 }
 
-/// How many times a message was delivered, from the subject on which it is acknowledged:
-/// `$JS.ACK.<stream>.<consumer>.<count>.…`, with domain and account before the stream in newer servers.
-fn delivery_count(ack: &str) -> Option<u64> {
+/// What the subject says on which a message is acknowledged:
+/// `$JS.ACK.<stream>.<consumer>.<count>.<sequence>.…`, with domain and account before the stream in newer
+/// servers.
+fn given_out(ack: &str) -> Option<GivenOut> {
     let mut tokens = ack.strip_prefix("$JS.ACK.")?.split('.');
     let place = if tokens.clone().count() >= 9 { 4 } else { 2 };
-    tokens.nth(place)?.parse().ok()
+    let count = tokens.nth(place)?.parse().ok()?;
+    Some(GivenOut { count, sequence: tokens.next()?.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -74,10 +85,10 @@ mod tests {
     fn counts_deliveries_in_both_forms() {
         let old = "$JS.ACK.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0";
         let new = "$JS.ACK._.h4sh.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0.x";
-        assert_eq!(delivery_count(old), Some(3));
-        assert_eq!(delivery_count(new), Some(3));
+        assert_eq!(given_out(old), Some(GivenOut { count: 3, sequence: 17 }));
+        assert_eq!(given_out(new), Some(GivenOut { count: 3, sequence: 17 }));
         for nonsense in ["", "$JS.ACK.", "$JS.ACK.a.b", "$JS.ACK.a.b.c.d", "_INBOX.1"] {
-            assert_eq!(delivery_count(nonsense), None, "{nonsense}");
+            assert_eq!(given_out(nonsense), None, "{nonsense}");
         }
     }
 

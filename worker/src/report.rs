@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use stepwell_connection::{Connection, PublishError};
+use stepwell_connection::{Ack, Connection, PublishError};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::headers::MESSAGE_ID;
@@ -34,6 +34,15 @@ pub(crate) struct Reporter {
     pub(crate) execution_ms: Option<u64>,
 }
 
+/// When a report was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// By this call.
+    Now,
+    /// Before: the same was reported already, perhaps by an earlier try of this call.
+    Before,
+}
+
 /// The report will never be stored; NATS refuses it for good.
 #[derive(Debug)]
 pub(crate) struct NotReported;
@@ -58,7 +67,7 @@ impl Reporter {
         connection: &Connection,
         metrics: &Metrics,
         outcome: Outcome,
-    ) -> Result<(), NotReported> {
+    ) -> Result<Stored, NotReported> {
         let address = EventAddress::Report { run_id: self.run_id.clone(), step: self.step };
         let subject = subject::event(connection.namespace(), &self.workflow_id, &address);
         let message_id = self.message_id(&outcome);
@@ -72,7 +81,11 @@ impl Reporter {
                 Ok(pending) => pending.await,
                 Err(error) => Err(error),
             };
-            let Err(error) = stored else { return Ok(()) };
+            let error = match stored {
+                Ok(Ack { duplicate: false, .. }) => return Ok(Stored::Now),
+                Ok(Ack { duplicate: true, .. }) => return Ok(Stored::Before),
+                Err(error) => error,
+            };
             if !error.retryable() && error != PublishError::UnknownOutcome {
                 tracing::error!(subject, %error, "an activity's report cannot be stored; its task will be given out again");
                 return Err(NotReported);

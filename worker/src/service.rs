@@ -20,6 +20,7 @@ use crate::activity_runner::ActivitySide;
 use crate::activity_tasks::ActivityTasks;
 use crate::announcer::{self, Announcer};
 use crate::error::WorkerError;
+use crate::given_before::GivenBefore;
 use crate::keepalive;
 use crate::metric_definitions::Metrics;
 use crate::metrics_server::{self, Health};
@@ -88,6 +89,7 @@ impl Service {
             metrics: Arc::clone(&metrics),
             slots,
             running: RunningAttempts::default(),
+            given_before: GivenBefore::default(),
             give_up: CancellationToken::new(),
             heartbeats: OnceCell::new(),
             ack_wait: watch::Sender::new(ACK_WAIT),
