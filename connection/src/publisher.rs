@@ -28,6 +28,10 @@ const WINDOW: usize = 4_096;
 /// After this time without an acknowledgement the outcome counts as unknown.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same for what was sent on a connection that was lost, counted from the moment when the next one was
+/// noticed: what the client had kept back for it is sent and acknowledged by then.
+const RECONNECT_GRACE: Duration = Duration::from_secs(1);
+
 /// How often overdue acknowledgements are looked for. One look walks the window.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -77,7 +81,8 @@ impl Publisher {
         let permit = Arc::clone(&shared.window).acquire_owned().await.map_err(|_| PublishError::Closed)?;
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        let waiting = Waiting { sender, sent_at: Instant::now(), _permit: permit };
+        let connects = shared.connects();
+        let waiting = Waiting { sender, sent_at: Instant::now(), connects, _permit: permit };
         shared.waiting().insert(number, waiting);
         let reply = format!("{}{number}", shared.prefix);
         let sent = match headers {
@@ -124,6 +129,8 @@ struct Shared {
 struct Waiting {
     sender: oneshot::Sender<Result<Ack, PublishError>>,
     sent_at: Instant,
+    /// How often the client had connected when it was sent.
+    connects: u64,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -142,6 +149,10 @@ impl Shared {
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         // Nothing panics while it is held; if it did, the map would still be whole.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     fn settle(&self, message: &Message) {
@@ -183,11 +194,19 @@ async fn receive(mut acks: Subscriber, shared: Weak<Shared>) {
 async fn sweep(shared: Weak<Shared>) {
     let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut connects, mut connected_at) = (0, Instant::now());
     loop {
         ticks.tick().await;
         let Some(shared) = shared.upgrade() else { return };
         let now = Instant::now();
-        shared.give_up_on(|waiting| now.duration_since(waiting.sent_at) >= ACK_TIMEOUT);
+        if shared.connects() != connects {
+            (connects, connected_at) = (shared.connects(), now);
+        }
+        let settled_down = now.duration_since(connected_at) >= RECONNECT_GRACE;
+        shared.give_up_on(|waiting| {
+            let lost = settled_down && waiting.connects != connects;
+            lost || now.duration_since(waiting.sent_at) >= ACK_TIMEOUT
+        });
     }
 }
 

@@ -141,7 +141,10 @@ pub(crate) async fn drive(
         if !effects::confirm(&shell, change.into_iter().collect()).await {
             return;
         }
-        shell.recovery.checked(&id);
+        // Another drive may have looked at it, and what it found missing may not be confirmed yet.
+        if shell.timers.all_confirmed(&id) {
+            shell.recovery.checked(&id);
+        }
     }
     for receipt in settled {
         shell.floors.done(receipt);

@@ -113,6 +113,11 @@ impl Timers {
         }
     }
 
+    /// Whether everything that anybody wanted for a run is confirmed.
+    pub(crate) fn all_confirmed(&self, id: &WorkflowId) -> bool {
+        self.lock().entries.get(id).is_none_or(|entry| entry.unconfirmed == 0)
+    }
+
     /// Says when a run wants to be woken next, after a commit. Returns what is to be stored before what
     /// led to it counts as done. `idle`: the run is closed and wants nothing more.
     pub(crate) fn want(

@@ -33,11 +33,12 @@ fn bodies(backend: &mut impl Backend, stream: Stream, filter: &str, from: u64) -
     messages.into_iter().map(|it| String::from_utf8(it.body).expect("text")).collect()
 }
 
+fn append(backend: &mut impl Backend, body: &str, last: u64) -> Result<Acked, Refusal> {
+    backend.publish(Message::new(history("a"), body).after(last))
+}
+
 fn an_append_names_the_last_message(backend: &mut impl Backend) {
     let subject = history("a");
-    let append = |backend: &mut _, body: &str, last: u64| {
-        Backend::publish(backend, Message::new(&subject, body).after(last))
-    };
     let first = stored(append(backend, "1", 0));
     assert_eq!(append(backend, "again", 0), Err(Refusal::WrongLastSequence));
     assert_eq!(append(backend, "too far", first + 1), Err(Refusal::WrongLastSequence));

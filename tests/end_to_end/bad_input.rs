@@ -132,7 +132,9 @@ async fn who_asks_is_answered() {
     }
     // A plain publisher that wants to know is told, too.
     let nats = cluster.client.connection().client();
-    for (body, wanted) in [(r#"{"v":1,"input":1}"#, "accepted"), (r#"{"v":1,"input":1}"#, "rejected"), ("?", "rejected")] {
+    for (body, wanted) in
+        [(r#"{"v":1,"input":1}"#, "accepted"), (r#"{"v":1,"input":1}"#, "rejected"), ("?", "rejected")]
+    {
         let inbox = nats.new_inbox();
         let mut answers = nats.subscribe(inbox.clone()).await.expect("an inbox");
         let mut headers = HeaderMap::new();
@@ -181,8 +183,10 @@ async fn forged_late_and_senseless_reports_change_nothing() {
     };
     let forged = json!("0123456789abcdef");
     let no_outcome = json!({"v": 1, "attempt": 1, "token": task["token"]}).to_string();
-    let new_version = json!({"v": 7, "attempt": 1, "token": task["token"], "outcome": {"cancelled": {}}}).to_string();
-    let next_attempt = json!({"v": 1, "attempt": 2, "token": task["token"], "outcome": {"cancelled": {}}}).to_string();
+    let new_version =
+        json!({"v": 7, "attempt": 1, "token": task["token"], "outcome": {"cancelled": {}}}).to_string();
+    let next_attempt =
+        json!({"v": 1, "attempt": 2, "token": task["token"], "outcome": {"cancelled": {}}}).to_string();
     let bad = [
         (subject(&task, "first", "1"), report(&task, &forged, "forged"), "wrong_token"),
         (subject(&task, "first", "1"), report(&task, &other["token"], "of another run"), "wrong_token"),

@@ -7,7 +7,11 @@ use stepwell_tests::workflows::concurrency::{FanOut, fan_out, mapped, races};
 
 use crate::stage::{Cache, Stage, result, warm_and_cold};
 
-warm_and_cold!(a_join_waits_for_all, a_race_has_one_winner_and_cancels_the_rest, a_map_keeps_its_bound_and_order);
+warm_and_cold!(
+    a_join_waits_for_all,
+    a_race_has_one_winner_and_cancels_the_rest,
+    a_map_keeps_its_bound_and_order
+);
 
 async fn a_join_waits_for_all(cache: Cache) {
     let stage = Stage::new("join", cache).await;
@@ -35,7 +39,8 @@ async fn a_race_has_one_winner_and_cancels_the_rest(cache: Cache) {
     // The losers that were running are told to stop.
     until("the losers stop", || {
         let begun = ledger.count("r", "wait_at", Phase::Started);
-        begun == ledger.count("r", "wait_at", Phase::Cancelled) + ledger.count("r", "wait_at", Phase::Finished)
+        begun
+            == ledger.count("r", "wait_at", Phase::Cancelled) + ledger.count("r", "wait_at", Phase::Finished)
     })
     .await;
     stage.finish().await;

@@ -3,8 +3,8 @@
 
 use stepwell::Status;
 use stepwell::shared::history::StallKind;
-use stepwell_tests::patience::{eventually, until};
 use stepwell_tests::ledger::Phase;
+use stepwell_tests::patience::{eventually, until};
 use stepwell_tests::workflows::deploy::{Version, good::deploy};
 use stepwell_tests::workflows::lifecycle::{GO, chain};
 

@@ -4,10 +4,13 @@
 //!
 //! The points are drawn from a seed, which is printed; `STEPWELL_KILL_SEED` sets another one.
 
+use std::collections::BTreeSet;
+
 use stepwell::{Status, WorkflowHandle};
 use stepwell_shared::rng::SplitMix64;
 use stepwell_tests::cluster::{Cluster, WorkerSetup};
-use stepwell_tests::patience::{eventually, until};
+use stepwell_tests::ledger::Phase;
+use stepwell_tests::patience::until;
 use stepwell_tests::processes::Process;
 use stepwell_tests::workflows::money::{Plan, regrets, saves, shares};
 
@@ -27,10 +30,6 @@ const RUNS: i64 = 12;
 /// How many times somebody is killed.
 const KILLS: usize = 8;
 
-/// Between two kills at least one and at most so many lines are added to the ledger: all kills happen while
-/// there is work, and at any point of it.
-const MOST_LINES_BETWEEN: u64 = 60;
-
 /// What runs while others are killed.
 struct Runs {
     saves: Vec<(Plan, WorkflowHandle<i64>)>,
@@ -39,14 +38,29 @@ struct Runs {
 }
 
 impl Runs {
+    fn steps(number: i64) -> i64 {
+        8 + number % 5
+    }
+
+    /// How many steps they have, compensations included: what `regrets` does is undone.
+    fn all_steps() -> usize {
+        let steps = (0..RUNS).map(|number| 4 * Self::steps(number));
+        usize::try_from(steps.sum::<i64>()).expect("a small number")
+    }
+
     async fn start(cluster: &Cluster) -> Self {
         let client = &cluster.client;
-        let plan = |kind: &str, number: i64| Plan { account: format!("{kind}-{number}"), steps: 6 + number % 5 };
+        let plan = |kind: &str, number: i64| Plan {
+            account: format!("{kind}-{number}"),
+            steps: Self::steps(number),
+        };
         let all = together((0..RUNS).map(|number| async move {
-            let (saving, sharing, regretting) = (plan("saves", number), plan("shares", number), plan("regrets", number));
+            let (saving, sharing, regretting) =
+                (plan("saves", number), plan("shares", number), plan("regrets", number));
             let first = client.start(saves, &saving.account, saving.clone()).await.expect("it starts");
             let second = client.start(shares, &sharing.account, sharing.clone()).await.expect("it starts");
-            let third = client.start(regrets, &regretting.account, regretting.clone()).await.expect("it starts");
+            let third =
+                client.start(regrets, &regretting.account, regretting.clone()).await.expect("it starts");
             ((saving, first), (sharing, second), (regretting, third))
         }))
         .await;
@@ -81,22 +95,29 @@ async fn survive(name: &str, seed: u64, cache: Cache, victims: &[Victim]) {
     let setup = cache.worker().slots(4);
     let mut orchestrator = cluster.orchestrator().await;
     let mut worker = cluster.worker(&setup).await;
+    let others = [cluster.worker(&setup).await, cluster.worker(&setup).await];
     let runs = Runs::start(&cluster).await;
     let mut kills: Vec<(Victim, usize)> = Vec::new();
-    for _ in 0..KILLS {
-        let lines = cluster.ledger.read().len() + 1 + below(&mut random, MOST_LINES_BETWEEN);
+    // Each at a random point of its share of nine tenths of the work.
+    let share = Runs::all_steps() * 9 / 10 / KILLS;
+    for number in 0..KILLS {
+        let steps = number * share + below(&mut random, share as u64);
         let victim = victims[below(&mut random, victims.len() as u64)];
-        until("more work to be done", || cluster.ledger.read().len() >= lines).await;
-        let open = open_runs(&cluster).await;
-        assert!(open > 0, "everything was done before kill number {}", kills.len() + 1);
-        kills.push((victim, open));
+        until("more work to be done", || finished_steps(&cluster) >= steps).await;
+        let left = Runs::all_steps() - finished_steps(&cluster);
+        assert!(left > 0, "everything was done before kill number {}", kills.len() + 1);
+        kills.push((victim, left));
         (orchestrator, worker) = kill(victim, &mut cluster, &setup, orchestrator, worker).await;
     }
-    println!("{name}: killed, with so many runs open: {kills:?}");
+    println!("{name}: killed, with so many steps left to do: {kills:?}");
     runs.right(&cluster).await;
-    assert_eq!(open_runs(&cluster).await, 0);
+    let open = cluster.runs().await.iter().filter(|run| !run.status.closed()).count();
+    assert_eq!(open, 0);
     assert_eq!(kills.len(), KILLS);
     cluster.check().await;
+    for worker in others {
+        worker.stop().await;
+    }
     worker.stop().await;
     orchestrator.stop().await;
 }
@@ -125,13 +146,10 @@ async fn kill(
     }
 }
 
-async fn open_runs(cluster: &Cluster) -> usize {
-    let runs = eventually("a list of runs", || async {
-        let request = stepwell::shared::api::ListRequest { limit: 1_000, ..Default::default() };
-        cluster.client.list(&request).await.ok()
-    })
-    .await;
-    runs.runs.iter().filter(|run| !run.status.closed()).count()
+/// How many steps some attempt has finished.
+fn finished_steps(cluster: &Cluster) -> usize {
+    let entries = cluster.ledger.read().into_iter().filter(|entry| entry.phase == Phase::Finished);
+    entries.map(|entry| (entry.run_id, entry.step)).collect::<BTreeSet<_>>().len()
 }
 
 fn below(random: &mut SplitMix64, bound: u64) -> usize {

@@ -70,7 +70,8 @@ async fn a_thousand_activities_are_joined(cache: Cache) {
 async fn results_that_fill_many_messages_are_joined(cache: Cache) {
     let stage = Stage::new("large-results", cache).await;
     let client = &stage.cluster.client;
-    let handle = client.start(fan_out, "f", FanOut { count: 0, texts: (16, 400_000) }).await.expect("it starts");
+    let handle =
+        client.start(fan_out, "f", FanOut { count: 0, texts: (16, 400_000) }).await.expect("it starts");
     assert_eq!(result(&handle).await.1, 16 * 400_000);
     stage.finish().await;
 }

@@ -20,7 +20,8 @@ async fn what_happened_is_counted(cache: Cache) {
     for address in [&orchestrator_at, &worker_at] {
         let (status, _) = http::get(address, "/livez").await.expect("it lives");
         assert_eq!(status, 200);
-        eventually("readiness", || async { http::get(address, "/readyz").await.filter(|it| it.0 == 200) }).await;
+        eventually("readiness", || async { http::get(address, "/readyz").await.filter(|it| it.0 == 200) })
+            .await;
         assert_eq!(http::get(address, "/nonsense").await.expect("an answer").0, 404);
     }
     let client = &cluster.client;
@@ -64,19 +65,33 @@ async fn what_happened_is_counted(cache: Cache) {
     unserved.terminate("it was a test").await.expect("it is open");
     let (status, body) = http::get(&orchestrator_at, "/metrics").await.expect("metrics");
     assert_eq!(status, 200);
-    for name in ["signals_total", "history_append_seconds_count", "workflow_task_seconds_count", "wakes_total", "timer_lag_seconds_count"] {
+    for name in [
+        "signals_total",
+        "history_append_seconds_count",
+        "workflow_task_seconds_count",
+        "wakes_total",
+        "timer_lag_seconds_count",
+    ] {
         let value = http::metric(&body, &format!("stepwell_{name}"), &[]);
         assert!(value.is_some_and(|value| value >= 1.0), "{name}: {value:?}");
     }
-    for name in ["events_backlog", "events_in_flight", "fenced_writes_total", "cached_runs", "timers_pending"] {
+    for name in ["events_backlog", "events_in_flight", "fenced_writes_total", "cached_runs", "timers_pending"]
+    {
         assert!(http::metric(&body, &format!("stepwell_{name}"), &[]).is_some(), "{name}");
     }
 
     let (status, body) = http::get(&worker_at, "/metrics").await.expect("metrics");
     assert_eq!(status, 200);
-    let worker_metric = |name: &str, labels: &[&str]| http::metric(&body, &format!("stepwell_worker_{name}"), labels);
-    assert_eq!(worker_metric("activity_attempts_total", &["activity=\"note\"", "outcome=\"completed\""]), Some(12.0));
-    assert_eq!(worker_metric("activity_attempts_total", &["activity=\"flaky\"", "outcome=\"failed\""]), Some(2.0));
+    let worker_metric =
+        |name: &str, labels: &[&str]| http::metric(&body, &format!("stepwell_worker_{name}"), labels);
+    assert_eq!(
+        worker_metric("activity_attempts_total", &["activity=\"note\"", "outcome=\"completed\""]),
+        Some(12.0)
+    );
+    assert_eq!(
+        worker_metric("activity_attempts_total", &["activity=\"flaky\"", "outcome=\"failed\""]),
+        Some(2.0)
+    );
     assert_eq!(worker_metric("activity_execution_seconds_count", &["activity=\"note\""]), Some(12.0));
     assert_eq!(worker_metric("activity_slots", &[]), Some(5.0));
     assert_eq!(worker_metric("activity_slots_used", &[]), Some(0.0));

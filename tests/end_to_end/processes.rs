@@ -120,7 +120,10 @@ async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
     let second = cluster.orchestrator_with(&["--listen", &second_address]);
     let count = 200;
     let handle = cluster.client.start(collects, "c", count).await.expect("it starts");
-    eventually("the second one stands by", || async { active(&second_address).await.filter(|active| !active) }).await;
+    eventually("the second one stands by", || async {
+        active(&second_address).await.filter(|active| !active)
+    })
+    .await;
     let signals = async |range: std::ops::Range<usize>| {
         let jetstream = cluster.client.connection().jetstream();
         for number in range {

@@ -63,7 +63,8 @@ async fn a_failure_undoes_in_reverse_order(cache: Cache) {
     let run = handle.run_id().expect("a run");
     assert!(texts.iter().any(|text| text.starts_with("d - ")), "d has no output");
     let keys: Vec<Entry> = cluster.ledger.read();
-    let key_of_a = keys.iter().find(|entry| entry.activity == "travel" && entry.text == "a").map(|entry| &entry.key);
+    let key_of_a =
+        keys.iter().find(|entry| entry.activity == "travel" && entry.text == "a").map(|entry| &entry.key);
     let key_of_a = key_of_a.expect("a was begun");
     assert!(texts.contains(&format!("a ticket of a {key_of_a}")), "{run}: {texts:?}");
     // It has a retry policy of its own: two attempts for `b` failed.
@@ -72,12 +73,14 @@ async fn a_failure_undoes_in_reverse_order(cache: Cache) {
     let described = handle.describe().await.expect("a description");
     assert_eq!(states(&described), [CompensationState::Completed; 4]);
     // With legs that run at once and an error of the code's own.
-    let all_at_once = Trip { legs: vec![leg("x"), leg("y"), leg("z")], together: true, end: End::Fail, ..Trip::default() };
+    let all_at_once =
+        Trip { legs: vec![leg("x"), leg("y"), leg("z")], together: true, end: End::Fail, ..Trip::default() };
     let handle = client.start(trip, "t", all_at_once).await.expect("it starts");
     assert_eq!(failure(&handle).await.0, Status::Compensated);
     assert_eq!(undone(cluster, "t"), ["z", "y", "x"]);
     // Nothing was registered after the pivot was passed, and nothing before it is undone.
-    let pivot = Trip { legs: vec![leg("p"), leg("q")], pivot_after: Some(1), end: End::Fail, ..Trip::default() };
+    let pivot =
+        Trip { legs: vec![leg("p"), leg("q")], pivot_after: Some(1), end: End::Fail, ..Trip::default() };
     let handle = client.start(trip, "p", pivot).await.expect("it starts");
     assert_eq!(failure(&handle).await.0, Status::Compensated);
     assert_eq!(undone(cluster, "p"), ["q"]);
@@ -126,7 +129,8 @@ async fn a_compensation_that_fails_for_good_waits_for_somebody(cache: Cache) {
     let (cluster, client) = (&stage.cluster, &stage.cluster.client);
     let stubborn = |name: &str, gate: &str| Leg { undo_stuck_until: Some(gate.to_owned()), ..leg(name) };
     let legs = vec![leg("a"), stubborn("b", "open-b"), stubborn("c", "open-c")];
-    let handle = client.start(trip, "s", Trip { legs, end: End::Fail, ..Trip::default() }).await.expect("it starts");
+    let handle =
+        client.start(trip, "s", Trip { legs, end: End::Fail, ..Trip::default() }).await.expect("it starts");
     let stuck = cluster.until_stuck("s").await;
     assert_eq!(stuck.status, Status::Stuck);
     let described = handle.describe().await.expect("a description");

@@ -81,9 +81,7 @@ async fn a_repeated_signal_counts_once(cache: Cache) {
     let stage = Stage::new("signal-twice", cache).await;
     let cluster = &stage.cluster;
     let handle = cluster.client.start(collects, "c", 3).await.expect("it starts");
-    let signal = |payload: i64, request: &str| {
-        json!({"id": "c", "name": "number", "payload": payload, "request_id": request})
-    };
+    let signal = |payload: i64, request: &str| json!({"id": "c", "name": "number", "payload": payload, "request_id": request});
     let first = cluster.ask("signal", &signal(1, "r-1")).await;
     let again = cluster.ask("signal", &signal(1, "r-1")).await;
     assert_eq!((&first["ok"]["duplicate"], &again["ok"]["duplicate"]), (&json!(false), &json!(true)));

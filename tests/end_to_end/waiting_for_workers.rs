@@ -29,10 +29,11 @@ async fn a_run_waits_for_a_worker_of_its_queue(cache: Cache) {
     assert_eq!(result(&handle).await.len(), 2);
     // In the middle of a run, too; also when the orchestrator that knew of it is gone.
     let waits = cluster.client.start(deploy, "middle", ()).await.expect("it starts");
-    cluster.until_described("it waits for its signal", &waits, |it| {
-        it.summary.history_length >= 2 && it.pending_activities.is_empty()
-    })
-    .await;
+    cluster
+        .until_described("it waits for its signal", &waits, |it| {
+            it.summary.history_length >= 2 && it.pending_activities.is_empty()
+        })
+        .await;
     worker.stop().await;
     waits.signal(GO, 3).await.expect("it is open");
     cluster.until_stuck("middle").await;

@@ -179,7 +179,8 @@ impl Cluster {
         nats.flush().await.expect("the server answers");
         let process = self.worker_unheard(setup);
         let pid = process.pid().to_string();
-        let says_pid = |host: &str| host.split(|character: char| !character.is_ascii_digit()).any(|it| it == pid);
+        let says_pid =
+            |host: &str| host.split(|character: char| !character.is_ascii_digit()).any(|it| it == pid);
         let known = async {
             while let Some(message) = announcements.next().await {
                 let announcement = serde_json::from_slice::<Announcement>(&message.payload);

@@ -186,7 +186,8 @@ impl Queue for Real {
     }
 
     fn pass(&mut self, ms: u64) {
-        self.runtime.block_on(tokio::time::sleep(Duration::from_millis(ms)));
+        // Time is what is waited for here, not something that happens in it.
+        self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(ms)).await });
     }
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Group {
     pub(crate) left: usize,
     /// The workflow, once the drive has ended.
     pub(crate) closed: Option<WorkflowId>,
+    /// What predecessors wanted for the workflow was not looked at.
+    pub(crate) unchecked: bool,
     /// What woke the run has been taken away.
     pub(crate) timer_ended: bool,
     pub(crate) receipts: Vec<Receipt>,
@@ -194,6 +196,8 @@ impl Orchestrator {
             history_subject: held.history_subject.clone(),
             first_sequence: held.first_sequence,
             after: request.after,
+            mark: Some(request.mark),
+            next_mark: Some(request.next_mark),
             work: Work::Turn { at_ms: request.at_ms, events: request.events, index: request.index },
         });
         let sticky = held.sticky.clone();
@@ -480,6 +484,7 @@ impl Orchestrator {
         self.plan_timers(world);
         if let Some(group) = self.groups.get_mut(&drive.group) {
             group.closed = Some(id.clone());
+            group.unchecked = held.unchecked.is_some();
             group.receipts = std::mem::take(&mut drive.settled);
         }
         self.settle_group(world, drive.group);

@@ -61,7 +61,9 @@ pub(crate) struct Orchestrator {
 pub(crate) struct Recovery {
     pub(crate) history_sequence: u64,
     pub(crate) tasks: BTreeSet<String>,
+    /// Workflows that are to be looked at when everything has been read, and those that are looked at now.
     pub(crate) later: BTreeSet<WorkflowId>,
+    pub(crate) now: BTreeSet<WorkflowId>,
 }
 
 /// What is there of a workflow.
@@ -265,8 +267,21 @@ impl Orchestrator {
 
     fn catch_up_done(&mut self, world: &mut World) {
         self.caught_up = true;
-        for id in std::mem::take(&mut self.recovery.later) {
+        let later = std::mem::take(&mut self.recovery.later);
+        self.recovery.now.extend(later.iter().cloned());
+        for id in later {
             self.deliver(world, &id, Delivery::internal(Input::Wake));
+        }
+        self.plan_checkpoint(world);
+    }
+
+    /// What predecessors wanted for a workflow is to be looked at when everything they left has been read.
+    fn look_again(&mut self, world: &mut World, id: &WorkflowId) {
+        if self.caught_up {
+            self.recovery.now.insert(id.clone());
+            self.deliver(world, id, Delivery::internal(Input::Wake));
+        } else {
+            self.recovery.later.insert(id.clone());
         }
     }
 
@@ -334,7 +349,6 @@ impl Orchestrator {
     /// A workflow comes back from its drive.
     pub(crate) fn end(&mut self, world: &mut World, id: &WorkflowId, held: Option<Box<Held>>) {
         let Some(slot) = self.slots.remove(id) else { return };
-        let unchecked = held.as_ref().is_some_and(|held| held.unchecked.is_some());
         if !slot.mailbox.is_empty() {
             return self.begin(world, id, held, slot.mailbox);
         }
@@ -344,11 +358,6 @@ impl Orchestrator {
             self.idle.push_back(id.clone());
         }
         self.evict(world, world.knobs.cached_runs);
-        if unchecked && self.caught_up {
-            self.deliver(world, id, Delivery::internal(Input::Wake));
-        } else if unchecked {
-            self.recovery.later.insert(id.clone());
-        }
     }
 
     fn evict(&mut self, world: &mut World, keep: usize) {
@@ -494,11 +503,21 @@ impl Orchestrator {
     pub(crate) fn settle_group(&mut self, world: &mut World, number: u64) {
         let Some(group) = self.groups.get_mut(&number) else { return };
         let Some(id) = group.closed.clone().filter(|_| group.left == 0) else { return };
+        if group.unchecked {
+            // What a predecessor wanted is not looked at yet: what leads to the run stays.
+            self.timers.end_unchecked(&id);
+            let receipts = self.groups.remove(&number).map(|group| group.receipts).unwrap_or_default();
+            receipts.into_iter().for_each(|receipt| self.floors.done(receipt));
+            return self.look_again(world, &id);
+        }
         // What woke the run goes only now: until here a successor would have needed it.
         if !std::mem::replace(&mut group.timer_ended, true)
             && let Some(write) = self.timers.end(&id)
         {
             return self.send(world, number, timer_message(world, &id, &write));
+        }
+        if self.timers.all_confirmed(&id) {
+            self.recovery.now.remove(&id);
         }
         if let Some(group) = self.groups.remove(&number) {
             for receipt in group.receipts {
@@ -517,7 +536,9 @@ impl Orchestrator {
 
     fn write_checkpoints(&mut self, world: &mut World) {
         self.checkpoint_planned = false;
-        if world.is_zombie(self.pid) {
+        // Until everything that predecessors left has been looked at, a successor must find it too.
+        let over = self.caught_up && self.recovery.later.is_empty() && self.recovery.now.is_empty();
+        if !over || world.is_zombie(self.pid) {
             return;
         }
         for partition in 0..world.partitions {

@@ -65,6 +65,18 @@ impl Timers {
         write
     }
 
+    /// The same for a run at which somebody will look again: what is stored stays.
+    pub(crate) fn end_unchecked(&mut self, id: &WorkflowId) {
+        if let Some(timer) = self.0.get_mut(id) {
+            timer.unconfirmed -= 1;
+        }
+    }
+
+    /// Whether everything that anybody wanted for a run is confirmed.
+    pub(crate) fn all_confirmed(&self, id: &WorkflowId) -> bool {
+        self.0.get(id).is_none_or(|timer| timer.unconfirmed == 0)
+    }
+
     pub(crate) fn want(
         &mut self,
         id: &WorkflowId,

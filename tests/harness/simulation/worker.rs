@@ -39,7 +39,8 @@ const REPEAT_MS: u64 = 200;
 /// A worker process.
 pub(crate) struct Worker {
     pid: Pid,
-    cache: BTreeMap<RunId, Instance>,
+    /// With the mark that each was left with.
+    cache: BTreeMap<RunId, (Instance, Option<String>)>,
     /// Attempts that were taken, by the number of the alarm that goes on with them.
     activities: BTreeMap<u64, Activity>,
     calls: BTreeMap<Call, Waiting>,
@@ -115,8 +116,11 @@ impl Worker {
         let TurnWork::Turn { at_ms, events, index } = &task.work else { return };
         let mut replayed = false;
         let cached = self.cache.remove(&task.run_id);
-        let instance = match cached.filter(|instance| instance.position() == task.after) {
-            Some(instance) => Ok(instance),
+        let usable = |(instance, mark): &(Instance, Option<String>)| {
+            instance.position() == task.after && *mark == task.mark
+        };
+        let instance = match cached.filter(usable) {
+            Some((instance, _)) => Ok(instance),
             None => {
                 replayed = task.after > 0;
                 world.stats.replays += u64::from(replayed);
@@ -131,7 +135,7 @@ impl Worker {
                 while self.cache.len() >= CACHED_RUNS {
                     self.cache.pop_first();
                 }
-                self.cache.insert(task.run_id.clone(), instance);
+                self.cache.insert(task.run_id.clone(), (instance, task.next_mark.clone()));
                 task::Answer::Commands { commands }
             }
             Err(stalled) => task::Answer::Stalled { kind: stalled.kind, message: stalled.message },
