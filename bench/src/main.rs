@@ -19,6 +19,10 @@ use tokio::runtime::{Builder, Runtime};
 
 use arguments::{Arguments, Role};
 
+/// As in `stepwell`; the floor has it, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()

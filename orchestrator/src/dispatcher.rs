@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use stepwell_orchestrator_core::Input;
 use stepwell_shared::announce::Announcement;
@@ -28,6 +29,9 @@ pub(crate) const REQUEST_ROOM: usize = 4_096;
 
 /// Events that are taken from the inbox at once.
 const BATCH: usize = 256;
+
+/// Pause before the next look whether there is room again.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// An event that was read from the stream.
 pub(crate) struct Incoming {
@@ -93,7 +97,7 @@ pub(crate) async fn dispatch(
                 }
             }
             // Room comes back when effects are confirmed, which nobody reports here.
-            () = tokio::time::sleep(std::time::Duration::from_millis(20)), if !room => {}
+            () = async { tokio::time::sleep(ROOM_PAUSE).await }, if !room => {}
         }
         dispatcher.begin_ready();
     }
@@ -174,7 +178,8 @@ impl Dispatcher {
             let Some((held, mail)) = self.slots.begin(&id) else { continue };
             self.active += 1;
             let caught_up = self.shell.caught_up.load(Ordering::Acquire);
-            self.drives.spawn(drive(Arc::clone(&self.shell), id, held, mail, caught_up));
+            // In a box: a task is moved several times while it is made, and a drive is large.
+            self.drives.spawn(Box::pin(drive(Arc::clone(&self.shell), id, held, mail, caught_up)));
         }
     }
 

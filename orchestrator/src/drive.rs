@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use stepwell_connection::PublishError;
 use stepwell_connection::clock::now_ms;
-use stepwell_orchestrator_core::{Arrival, Commit, Effect, Input, Ruling, Workflow};
+use stepwell_orchestrator_core::{Arrival, Effect, Input, Ruling, Workflow};
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::history::{Record, StallKind};
 use stepwell_shared::ids::{Name, WorkerId, WorkflowId};
@@ -24,7 +24,7 @@ use crate::counting;
 use crate::decode::Timings;
 use crate::dispatcher::Request;
 use crate::effects::{self, Sent};
-use crate::event_log::{self, LoadError, Loaded};
+use crate::event_log::{self, Appended, LoadError, Loaded};
 use crate::floor::Receipt;
 use crate::idempotency;
 use crate::rejections::{self, Raw};
@@ -198,12 +198,18 @@ impl Drive<'_> {
                 self.held = Some(held);
                 continue;
             };
-            match self.store(&mut held, &commit).await {
-                Ok(()) => {
+            let prepare = async {
+                // First the record is sent; what it wants is made ready while it is being stored.
+                tokio::task::yield_now().await;
+                effects::prepare(self.shell, &held.workflow, &commit.effects)
+            };
+            let (stored, wanted) = tokio::join!(self.store(&held, &commit.record), prepare);
+            match stored {
+                Ok(place) => {
                     pause = PAUSE;
+                    self.stored(&mut held, &commit.record, &place);
+                    self.sent.extend(effects::carry_out(self.shell, wanted).await);
                     counting::committed(&self.shell.metrics, &held.workflow, &commit);
-                    let sent = effects::carry_out(self.shell, &held.workflow, commit.effects).await;
-                    self.sent.extend(sent);
                     if commit.record.index == 1 {
                         self.sent.extend(effects::remember_start(self.shell, &held.workflow).await);
                     }
@@ -251,7 +257,9 @@ impl Drive<'_> {
         }
         shell.metrics.cache_loads.inc();
         let before = shell.own.up_to(self.id);
-        let loaded = event_log::load(&shell.connection, shell.partitions, self.id, before).await?;
+        let loaded = event_log::load(&shell.connection, shell.partitions, self.id, before);
+        // Rare, and large, as are others below: in a box, so that not every drive has room for it.
+        let loaded = Box::pin(loaded).await?;
         Ok(Box::new(Held::new(shell, loaded)))
     }
 
@@ -266,7 +274,7 @@ impl Drive<'_> {
             let now = now_ms();
             if delivery.arrival.input == Input::Wake {
                 let again = held.workflow.cancellations_to_repeat(now);
-                effects::carry_out(self.shell, &held.workflow, again).await;
+                effects::carry_out(self.shell, effects::prepare(self.shell, &held.workflow, &again)).await;
             }
             let step = match &delivery.arrival.input {
                 Input::Report { step, .. } => held.workflow.step_names(*step),
@@ -319,19 +327,12 @@ impl Drive<'_> {
     }
 
     /// Appends the record. When the outcome is not known, the history tells.
-    async fn store(&self, held: &mut Held, commit: &Commit) -> Result<(), PublishError> {
-        let shell = self.shell;
-        let (record, last) = (&commit.record, held.last_sequence);
+    async fn store(&self, held: &Held, record: &Record) -> Result<Appended, PublishError> {
+        let (shell, last) = (self.shell, held.last_sequence);
         let appended =
             event_log::append(&shell.connection, &shell.metrics, &held.history_subject, record, last).await;
         let error = match appended {
-            Ok(appended) => {
-                if record.index == 1 {
-                    held.first_sequence = appended.first_sequence;
-                }
-                self.stored(held, record, appended.last_sequence);
-                return Ok(());
-            }
+            Ok(appended) => return Ok(appended),
             Err(error) => error,
         };
         match error {
@@ -341,12 +342,11 @@ impl Drive<'_> {
             | PublishError::NoResponders
             | PublishError::Closed => return Err(error),
         }
-        let loaded = event_log::load(&shell.connection, shell.partitions, self.id, 0).await;
+        let loaded = Box::pin(event_log::load(&shell.connection, shell.partitions, self.id, 0)).await;
         match loaded {
             Ok(loaded) if loaded.last_record.as_ref() == Some(record) => {
-                held.first_sequence = loaded.first_sequence;
-                self.stored(held, record, loaded.last_sequence);
-                Ok(())
+                let Loaded { first_sequence, last_sequence, .. } = loaded;
+                Ok(Appended { first_sequence, last_sequence })
             }
             Ok(_) => {
                 if error == PublishError::WrongLastSequence {
@@ -358,15 +358,16 @@ impl Drive<'_> {
         }
     }
 
-    fn stored(&self, held: &mut Held, record: &Record, last_sequence: u64) {
-        held.last_sequence = last_sequence;
+    fn stored(&self, held: &mut Held, record: &Record, place: &Appended) {
+        held.last_sequence = place.last_sequence;
         held.guessed = false;
         if record.index == 1 {
+            held.first_sequence = place.first_sequence;
             // What the run before wanted does not matter any more.
             held.unchecked = None;
         }
         if held.unchecked.is_none() {
-            self.shell.own.set(self.id, last_sequence);
+            self.shell.own.set(self.id, place.last_sequence);
         }
     }
 
@@ -384,7 +385,8 @@ impl Drive<'_> {
         if let Ruling::Rejected { code, message, .. } = ruling
             && let Some(raw) = &delivery.raw
         {
-            rejections::set_aside(connection, &self.shell.metrics, raw, *code, message).await;
+            let aside = rejections::set_aside(connection, &self.shell.metrics, raw, *code, message);
+            Box::pin(aside).await;
         }
         if let Some(answer_to) = &delivery.answer_to
             && let Some(verdict) = answers::verdict(ruling)
@@ -430,7 +432,8 @@ impl Drive<'_> {
             }
             Effect::CancelActivity { .. } | Effect::WriteSummary(_) | Effect::Close(_) => true,
         });
-        self.sent.extend(effects::carry_out(shell, &held.workflow, wanted).await);
+        let wanted = effects::prepare(shell, &held.workflow, &wanted);
+        self.sent.extend(effects::carry_out(shell, wanted).await);
     }
 
     /// What is stored for this workflow makes no run: nothing can be decided for it.

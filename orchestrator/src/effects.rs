@@ -32,7 +32,7 @@ pub(crate) struct Sent {
 
 /// What to do when the acknowledgement does not come, and when it does.
 #[derive(Clone)]
-struct Outgoing {
+pub(crate) struct Outgoing {
     subject: String,
     message_id: Option<String>,
     /// The sequence that the subject's last message must have.
@@ -51,25 +51,47 @@ pub(crate) fn attempt_id(run_id: &RunId, step: StepId, attempt: u32) -> String {
     format!("{run_id}/{step}/{attempt}")
 }
 
-/// Publishes the effects of a record, in order. Nothing is awaited but room in the connection's buffer.
-pub(crate) async fn carry_out(shell: &Shell, workflow: &Workflow, effects: Vec<Effect>) -> Vec<Sent> {
-    let mut sent = Vec::with_capacity(effects.len());
-    let namespace = shell.connection.namespace();
-    let Some(run_id) = workflow.run_id() else { return sent };
-    for effect in effects {
-        match effect {
-            Effect::Dispatch(dispatch) => {
-                ensure_consumer(shell, &dispatch.queue).await;
-                sent.push(send(shell, task_message(shell, workflow, run_id, *dispatch)).await);
+/// An effect as the message that carries it out.
+pub(crate) enum Wanted {
+    /// For a stream, to be confirmed.
+    Message(Outgoing),
+    /// The same, for a queue whose consumer must exist.
+    Task(Outgoing, Name),
+    /// Told again until the step ends, so that it need not be confirmed.
+    Cancellation { subject: String, body: Bytes },
+}
+
+/// Makes messages of the effects of a record. Sends nothing, so that it can be done while the record is
+/// being stored.
+pub(crate) fn prepare(shell: &Shell, workflow: &Workflow, effects: &[Effect]) -> Vec<Wanted> {
+    let Some(run_id) = workflow.run_id() else { return Vec::new() };
+    let message = |effect: &Effect| match effect {
+        Effect::Dispatch(dispatch) => {
+            Wanted::Task(task_message(shell, workflow, run_id, dispatch), dispatch.queue.clone())
+        }
+        Effect::CancelActivity { queue, step } => Wanted::Cancellation {
+            subject: subject::cancel_activity(shell.connection.namespace(), queue),
+            body: encode(&CancelActivity { v: VERSION, run_id: run_id.clone(), step: *step }).into(),
+        },
+        Effect::WriteSummary(summary) | Effect::Close(summary) => {
+            Wanted::Message(summary_message(shell, summary))
+        }
+    };
+    effects.iter().map(message).collect()
+}
+
+/// Publishes what a stored record wants, in order. Nothing is awaited but room in the connection's buffer.
+pub(crate) async fn carry_out(shell: &Shell, wanted: Vec<Wanted>) -> Vec<Sent> {
+    let mut sent = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        match wanted {
+            Wanted::Message(message) => sent.push(send(shell, message).await),
+            Wanted::Task(message, queue) => {
+                ensure_consumer(shell, &queue).await;
+                sent.push(send(shell, message).await);
             }
-            Effect::CancelActivity { queue, step } => {
-                let body = encode(&CancelActivity { v: VERSION, run_id: run_id.clone(), step });
-                let subject = subject::cancel_activity(namespace, &queue);
-                // Told again until the step ends, so that it need not be confirmed.
-                let _ = shell.connection.client().publish(subject, body.into()).await;
-            }
-            Effect::WriteSummary(summary) | Effect::Close(summary) => {
-                sent.push(send(shell, summary_message(shell, summary)).await);
+            Wanted::Cancellation { subject, body } => {
+                let _ = shell.connection.client().publish(subject, body).await;
             }
         }
     }
@@ -139,7 +161,7 @@ pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) -> bool {
         .collect();
     while let Some((message, outcome)) = waiting.next().await {
         if let Err(error) = outcome
-            && !repeat(shell, &message, error).await
+            && !Box::pin(repeat(shell, &message, error)).await
         {
             all = false;
             continue;
@@ -213,7 +235,7 @@ async fn send(shell: &Shell, message: Outgoing) -> Sent {
     Sent { message, ack }
 }
 
-fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: Dispatch) -> Outgoing {
+fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: &Dispatch) -> Outgoing {
     let workflow_type = workflow.started().map(|started| started.workflow_type.clone());
     let task = ActivityTask {
         v: VERSION,
@@ -222,8 +244,8 @@ fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: Di
         run_id: run_id.clone(),
         step: dispatch.step,
         attempt: dispatch.attempt,
-        activity_type: dispatch.activity_type,
-        input: dispatch.input,
+        activity_type: dispatch.activity_type.clone(),
+        input: dispatch.input.clone(),
         idempotency_key: format!("{run_id}/{}", dispatch.step),
         token: shell.tokens.token(run_id, dispatch.step, dispatch.attempt),
         scheduled_at_ms: dispatch.scheduled_at_ms,
@@ -231,8 +253,8 @@ fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: Di
         start_to_close_ms: dispatch.start_to_close_ms,
         heartbeat_timeout_ms: dispatch.heartbeat_timeout_ms,
         maximum_attempts: dispatch.maximum_attempts,
-        heartbeat: dispatch.heartbeat,
-        last_failure: dispatch.last_failure.map(|failure| failure.to_string()),
+        heartbeat: dispatch.heartbeat.clone(),
+        last_failure: dispatch.last_failure.as_ref().map(ToString::to_string),
     };
     Outgoing {
         subject: subject::task(shell.connection.namespace(), &dispatch.queue),
@@ -245,15 +267,15 @@ fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: Di
     }
 }
 
-fn summary_message(shell: &Shell, summary: Box<RunSummary>) -> Outgoing {
+fn summary_message(shell: &Shell, summary: &RunSummary) -> Outgoing {
     let key = subject::state_key(&summary.workflow_id);
     Outgoing {
         subject: Bucket::State.subject(shell.connection.namespace(), &key),
         message_id: None,
         expected_last: None,
         headers: Vec::new(),
-        body: encode(&summary).into(),
-        summary: Some(summary),
+        body: encode(summary).into(),
+        summary: Some(Box::new(summary.clone())),
         timer_of: None,
     }
 }
@@ -267,7 +289,8 @@ async fn ensure_consumer(shell: &Shell, queue: &Name) {
     if known(shell) {
         return;
     }
-    match ensure_queue(&shell.connection, queue).await {
+    // Rare, and large: in a box, so that not every drive has room for it.
+    match Box::pin(ensure_queue(&shell.connection, queue)).await {
         Ok(_) => {
             let mut queues = shell.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             queues.insert(queue.clone());

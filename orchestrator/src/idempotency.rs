@@ -24,10 +24,16 @@ pub(crate) async fn earlier_run(
     if latest.request_id.as_deref() == Some(request_id) {
         return None;
     }
-    let bucket = connection.bucket(Bucket::Idempotency).await.ok()?;
-    let value = bucket.get(start_request_key(workflow.id(), request_id)).await.ok()??;
-    let run_id = RunId::new(std::str::from_utf8(&value).ok()?).ok()?;
+    // Rare, and large: in a box, so that not every drive has room for it.
+    let run_id = Box::pin(begun_by(connection, start_request_key(workflow.id(), request_id))).await?;
     Some(Ruling::Duplicate { run_id })
+}
+
+/// The run that is remembered under a key.
+async fn begun_by(connection: &Connection, key: String) -> Option<RunId> {
+    let bucket = connection.bucket(Bucket::Idempotency).await.ok()?;
+    let value = bucket.get(key).await.ok()??;
+    RunId::new(std::str::from_utf8(&value).ok()?).ok()
 }
 
 /// The key under which a run's start is remembered, if it is.

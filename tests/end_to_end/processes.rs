@@ -156,12 +156,38 @@ async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
 }
 
 #[tokio::test]
+async fn closed_runs_are_forgotten_when_their_retention_is_over() {
+    let cluster = Cluster::start("retention", PROGRAM).await;
+    let first = cluster.orchestrator().await;
+    let worker = cluster.worker(&Cache::Warm.worker()).await;
+    let closed = cluster.client.start(chain, "closed", 1).await.expect("it starts");
+    result(&closed).await;
+    let open = cluster.client.start(waits, "open", ()).await.expect("it starts");
+    first.stop().await;
+    let second = cluster.orchestrator_with(&["--no-http", "--retention", "1ms"]);
+    cluster.answered().await;
+    eventually("the closed run to be forgotten", || async {
+        let runs = cluster.runs().await;
+        (runs.len() == 1 && runs[0].workflow_id.as_str() == "open").then_some(())
+    })
+    .await;
+    let gone = closed.history().await.expect_err("its history is gone, too");
+    assert_eq!(gone.code(), Some(stepwell::shared::error_code::ErrorCode::NotFound));
+    let again = cluster.client.start(chain, "closed", 2).await.expect("its id is free");
+    assert_eq!(result(&again).await.len(), 2);
+    open.signal(GO, 3).await.expect("it is open");
+    assert_eq!(result(&open).await, 3);
+    // There is no history to compare the ledger with.
+    worker.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn everybody_waits_for_the_server_to_come_back() {
     let mut stage = Stage::new("server", Cache::Warm).await;
     let handle = stage.cluster.client.start(collects, "c", 4).await.expect("it starts");
     handle.signal(NUMBER, 1).await.expect("it is open");
-    stage.cluster.server.kill();
-    stage.cluster.server.restart().expect("the server starts again");
+    stage.cluster.kill_server();
     handle.signal(NUMBER, 2).await.expect("it is open");
     stage.cluster.server.stop();
     stage.cluster.server.restart().expect("the server starts again");

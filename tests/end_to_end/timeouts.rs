@@ -21,10 +21,11 @@ async fn each_timeout_ends_what_it_bounds(cache: Cache) {
     let mut deaf = Call { start_to_close: Some(100), ..Call::of("insist", json!("deaf")) };
     deaf.retry.maximum_attempts = Some(1);
     let total = Call { start_to_close: None, schedule_to_close: Some(300), ..Call::of("wait_at", never()) };
-    let retries = Call {
-        schedule_to_close: Some(300),
+    let mut retries = Call {
+        schedule_to_close: Some(60_000),
         ..Call::of("flaky", json!({"failures": 1_000_000, "error_type": "Busy"}))
     };
+    retries.retry.initial_interval_ms = 60_000;
     let unserved = Call {
         queue: Some("nobody".to_owned()),
         schedule_to_start: Some(200),
@@ -33,22 +34,22 @@ async fn each_timeout_ends_what_it_bounds(cache: Cache) {
     let silent = Call { heartbeat: Some(100), ..Call::of("wait_at", never()) };
     let silent = Call { retry: attempt.retry.clone(), ..silent };
     let cases = [
-        ("attempt", attempt, FailureKind::StartToClose, Some(3)),
-        ("deaf", deaf, FailureKind::StartToClose, Some(1)),
-        ("total", total, FailureKind::ScheduleToClose, Some(1)),
+        ("attempt", attempt, FailureKind::StartToClose, 3..=3),
+        ("deaf", deaf, FailureKind::StartToClose, 1..=1),
+        // Its time may be over before a worker had any for it.
+        ("total", total, FailureKind::ScheduleToClose, 0..=1),
         // There is no time for one more attempt: the last failure says more than the timeout would.
-        ("retries", retries, FailureKind::Application, None),
-        ("unserved", unserved, FailureKind::ScheduleToStart, Some(0)),
-        ("silent", silent, FailureKind::Heartbeat, Some(3)),
+        ("retries", retries, FailureKind::Application, 1..=1),
+        ("unserved", unserved, FailureKind::ScheduleToStart, 0..=0),
+        ("silent", silent, FailureKind::Heartbeat, 3..=3),
     ];
     together(cases.map(|(id, call, wanted, attempts)| async move {
         let activity = call.activity.clone();
         let handle = client.start(one_activity, id, call).await.expect("it starts");
         let settled = result(&handle).await;
         assert_eq!(settled.failure_kind(), Some(wanted), "{id}: {settled:?}");
-        if let Some(attempts) = attempts {
-            assert_eq!(ledger.count(id, &activity, Phase::Started), attempts, "{id}");
-        }
+        let begun = ledger.count(id, &activity, Phase::Started);
+        assert!(attempts.contains(&begun), "{id}: begun {begun} times, not {attempts:?}");
     }))
     .await;
     // Enough time changes nothing.

@@ -182,26 +182,24 @@ pub fn check_replay(records: &[Record], codes: &[WorkflowCode]) -> Result<(), St
     Ok(())
 }
 
-/// What a ledger must say when these are the histories of its runs: no attempt was made twice; no step was
-/// executed again after its result was recorded; every recorded result of an activity that writes into the
-/// ledger was really produced by that attempt.
+/// What a ledger must say when these are the histories of its runs: no step was executed again after its
+/// result was recorded; a step with `max_attempts = 1` was executed once at most; every recorded result of
+/// an activity that writes into the ledger was really produced by that attempt.
 ///
 /// # Errors
 /// What was executed, and why it should not have been; or what was recorded and never executed.
 pub fn check_ledger(entries: &[Entry], histories: &[Vec<Record>]) -> Result<(), String> {
-    let mut made = BTreeSet::new();
-    for entry in entries.iter().filter(|entry| entry.phase == Phase::Started) {
-        if !made.insert((&entry.run_id, &entry.step, entry.attempt)) {
-            return Err(format!("attempt made twice: {entry:?}"));
-        }
-    }
     let writers: BTreeSet<&str> = entries.iter().map(|entry| entry.activity.as_str()).collect();
     for records in histories {
         let recorded = Results::of(records);
         let run_id = records.first().map(|first| first.run_id.to_string()).unwrap_or_default();
         let of_run: Vec<&Entry> = entries.iter().filter(|entry| entry.run_id == run_id).collect();
+        let mut begun = BTreeSet::new();
         for entry in of_run.iter().filter(|entry| entry.phase == Phase::Started) {
             let step: StepId = entry.step.parse().map_err(|error| format!("{entry:?}: {error}"))?;
+            if !begun.insert(step) && recorded.once.contains(&step) {
+                return Err(format!("executed twice, and once was all: {entry:?}"));
+            }
             let Some(result) = recorded.completed.get(&step) else { continue };
             if result.attempt.is_some_and(|attempt| entry.attempt > attempt) || entry.at_ms > result.at_ms {
                 return Err(format!("executed again after its result was recorded: {entry:?}, {result:?}"));
@@ -224,6 +222,20 @@ pub fn check_ledger(entries: &[Entry], histories: &[Vec<Record>]) -> Result<(), 
     Ok(())
 }
 
+/// No attempt was made twice. A server that is killed forgets what it gave out a moment before, so that this
+/// holds only while none is.
+///
+/// # Errors
+/// The second of two executions of one attempt.
+pub fn check_attempts(entries: &[Entry]) -> Result<(), String> {
+    let mut made = BTreeSet::new();
+    let again = entries
+        .iter()
+        .filter(|entry| entry.phase == Phase::Started)
+        .find(|entry| !made.insert((&entry.run_id, &entry.step, entry.attempt)));
+    again.map_or(Ok(()), |entry| Err(format!("attempt made twice: {entry:?}")))
+}
+
 #[derive(Debug)]
 struct Recorded {
     at_ms: u64,
@@ -234,6 +246,8 @@ struct Recorded {
 #[derive(Default)]
 struct Results {
     completed: HashMap<StepId, Recorded>,
+    /// Steps that must not be executed twice.
+    once: BTreeSet<StepId>,
     types: HashMap<StepId, String>,
 }
 
@@ -253,6 +267,9 @@ impl Results {
             for command in record.turn.iter().flat_map(|turn| &turn.commands) {
                 let Command::RunActivity(run) = command else { continue };
                 results.types.insert(StepId::Action(run.seq), run.activity_type.to_string());
+                if run.options.retry.maximum_attempts == Some(1) {
+                    results.once.insert(StepId::Action(run.seq));
+                }
                 if let Some(undo) = &run.compensation {
                     results.types.insert(StepId::Undo(run.seq), undo.activity_type.to_string());
                 }
@@ -338,6 +355,7 @@ mod tests {
     fn what_is_sound_passes() {
         check_history(&sound()).unwrap();
         check_ledger(&sound_ledger(), &[sound()]).unwrap();
+        check_attempts(&sound_ledger()).unwrap();
     }
 
     #[test]
@@ -368,8 +386,7 @@ mod tests {
     #[test]
     fn a_doctored_ledger_is_found_out() {
         type Doctor = fn(&mut Vec<Entry>);
-        let doctored: [(&str, Doctor); 6] = [
-            ("attempt made twice", |entries| entries.push(entry("1", 2, 12, Phase::Started))),
+        let doctored: [(&str, Doctor); 5] = [
             ("executed again", |entries| entries.push(entry("1", 3, 14, Phase::Started))),
             ("executed again", |entries| entries[0].at_ms = 16),
             ("executed again", |entries| entries.push(entry("undo-1", 2, 21, Phase::Started))),
@@ -382,6 +399,21 @@ mod tests {
             let found = check_ledger(&entries, &[sound()]).expect_err(wanted);
             assert!(found.contains(wanted), "{found} instead of {wanted}");
         }
+    }
+
+    #[test]
+    fn a_second_execution_is_found_out() {
+        let mut entries = sound_ledger();
+        entries.push(entry("1", 2, 12, Phase::Started));
+        let found = check_attempts(&entries).unwrap_err();
+        assert!(found.contains("attempt made twice"), "{found}");
+        assert_eq!(check_ledger(&entries, &[sound()]), Ok(()), "it may have been given out again");
+        let mut once = sound();
+        let turn = once[0].turn.as_mut().unwrap();
+        let Command::RunActivity(run) = &mut turn.commands[0] else { panic!("an activity") };
+        run.options.retry.maximum_attempts = Some(1);
+        let found = check_ledger(&entries, &[once]).unwrap_err();
+        assert!(found.contains("once was all"), "{found}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use stepwell_shared::api::{Description, ListRequest};
 use stepwell_shared::history::Record;
 use stepwell_shared::summary::RunSummary;
 
-use crate::checks::{check_history, check_ledger, check_replay};
+use crate::checks::{check_attempts, check_history, check_ledger, check_replay};
 use crate::folder::Folder;
 use crate::gates::Gates;
 use crate::ledger::{Bank, Ledger};
@@ -33,6 +33,7 @@ pub struct Cluster {
     pub gates: Gates,
     /// The server.
     pub server: NatsServer,
+    server_was_killed: bool,
     program: PathBuf,
     folder: Folder,
 }
@@ -139,9 +140,20 @@ impl Cluster {
             bank: Bank::open(folder.path()).expect("a bank"),
             gates: Gates::of(folder.path()),
             server,
+            server_was_killed: false,
             program: program.into(),
             folder,
         }
+    }
+
+    /// Kills the server (SIGKILL) and starts it again on the same store.
+    ///
+    /// # Panics
+    /// When it does not start again.
+    pub fn kill_server(&mut self) {
+        self.server_was_killed = true;
+        self.server.kill();
+        self.server.restart().unwrap_or_else(|error| panic!("{error}"));
     }
 
     /// Starts an orchestrator and waits until it answers.
@@ -294,7 +306,10 @@ impl Cluster {
             }
         }
         let histories: Vec<_> = histories.into_iter().map(|(_, records)| records).collect();
-        check_ledger(&self.ledger.read(), &histories).unwrap_or_else(|broken| panic!("the ledger: {broken}"));
+        let entries = self.ledger.read();
+        let checked = check_ledger(&entries, &histories);
+        let checked = if self.server_was_killed { checked } else { checked.and(check_attempts(&entries)) };
+        checked.unwrap_or_else(|broken| panic!("the ledger: {broken}"));
     }
 
     /// The history of the latest run of every workflow.

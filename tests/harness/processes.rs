@@ -59,6 +59,14 @@ impl Process {
     pub fn kill(mut self) {
         let ended = self.child.try_wait().expect("a child can be waited for");
         assert!(ended.is_none(), "{} had ended by itself: {ended:?}\n{}", self.name, self.log());
+        self.kill_now();
+    }
+
+    /// The same, whether it still runs or not.
+    ///
+    /// # Panics
+    /// When the system says no.
+    pub fn kill_now(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
     }

@@ -22,6 +22,12 @@ use crate::backend::{KeyValue, Log, Message};
 /// How often the outside looks at its runs.
 const LOOK_MS: u64 = 10_000;
 
+/// The same when a run has gone on for hours: it waits for its timeout.
+const LOOK_LATE_MS: u64 = 600_000;
+
+/// After this time a run has gone on for long.
+const SOON_MS: u64 = 2 * 60 * 60 * 1_000;
+
 /// Longest time of a run that is to be stopped by its timeout: more than any program takes.
 const RUN_TIMEOUT_MS: u64 = 12 * 60 * 60 * 1_000;
 
@@ -59,6 +65,7 @@ pub(crate) struct Client {
     chores: BTreeMap<u64, Chore>,
     calls: BTreeMap<Call, u64>,
     numbers: u64,
+    soon_until_ms: u64,
 }
 
 impl Client {
@@ -82,7 +89,13 @@ impl Client {
                 .collect();
             Plan { id, runs, current: 0 }
         });
-        Self { plans: plans.collect(), chores: BTreeMap::new(), calls: BTreeMap::new(), numbers: 0 }
+        Self {
+            plans: plans.collect(),
+            chores: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            numbers: 0,
+            soon_until_ms: world.now_ms + SOON_MS,
+        }
     }
 
     pub(crate) fn begin(&mut self, world: &mut World) {
@@ -115,7 +128,9 @@ impl Client {
             self.look_at(world, plan);
         }
         if !self.done() {
-            world.alarm(OUTSIDE, LOOK_MS, Alarm::Client(0));
+            let after_ms =
+                if world.faulty() || world.now_ms < self.soon_until_ms { LOOK_MS } else { LOOK_LATE_MS };
+            world.alarm(OUTSIDE, after_ms, Alarm::Client(0));
         }
     }
 

@@ -496,6 +496,9 @@ impl Orchestrator {
         let Some((after, up_to)) = held.unchecked.take() else { return };
         self.own.insert(id.clone(), held.last_sequence);
         let Some(run_id) = held.workflow.run_id().cloned() else { return };
+        if world.sabotage == Sabotage::NoRecovery {
+            return;
+        }
         for effect in held.workflow.outstanding() {
             if let Effect::Dispatch(it) = &effect {
                 let task = attempt_id(&run_id, it.step, it.attempt);

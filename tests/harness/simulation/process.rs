@@ -157,6 +157,7 @@ impl Simulation {
 
     fn fault(&mut self) {
         let world = &mut self.world;
+        world.stats.faults += 1;
         let orchestrators = world.living(Kind::Orchestrator);
         let workers = world.living(Kind::Worker);
         match world.dice.faults.below(8) {

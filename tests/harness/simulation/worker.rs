@@ -18,7 +18,7 @@ use super::code::code;
 use super::history::records;
 use super::program::Work;
 use super::service::{Began, Reply};
-use super::world::{Alarm, Answer, Call, Kind, Pid, Point, Request, What, World};
+use super::world::{Alarm, Answer, Call, Kind, Pid, Point, Request, Sabotage, What, World};
 use crate::backend::{Handed, Log, Message};
 
 /// How often a worker says that it works on a task: a third of the time after which it would lose it.
@@ -116,8 +116,9 @@ impl Worker {
         let TurnWork::Turn { at_ms, events, index } = &task.work else { return };
         let mut replayed = false;
         let cached = self.cache.remove(&task.run_id);
+        let blind = world.sabotage == Sabotage::NoMarks;
         let usable = |(instance, mark): &(Instance, Option<String>)| {
-            instance.position() == task.after && *mark == task.mark
+            instance.position() == task.after && (*mark == task.mark || blind)
         };
         let instance = match cached.filter(usable) {
             Some((instance, _)) => Ok(instance),

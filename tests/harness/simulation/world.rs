@@ -66,6 +66,10 @@ pub enum Sabotage {
     EarlyCheckpoint,
     /// Tasks are published without ids.
     NoTaskIds,
+    /// A successor does not look for what was never published.
+    NoRecovery,
+    /// Workers tell turns of the same record apart by nothing.
+    NoMarks,
 }
 
 /// What was injected and what happened, to prove that a run was a test.
@@ -73,6 +77,8 @@ pub enum Sabotage {
 pub struct Stats {
     /// Records stored.
     pub commits: u64,
+    /// Planned faults: kills, pauses, caches that were dropped, streams that were full.
+    pub faults: u64,
     /// Orchestrators that were killed.
     pub orchestrator_crashes: u64,
     /// Workers that were killed.
@@ -107,7 +113,8 @@ impl Stats {
     /// How many faults were injected.
     #[must_use]
     pub fn injected(&self) -> u64 {
-        self.orchestrator_crashes
+        self.faults
+            + self.orchestrator_crashes
             + self.worker_crashes
             + self.pauses
             + self.lost_messages
@@ -118,26 +125,37 @@ impl Stats {
 
     /// Adds what happened in another run.
     pub fn add(&mut self, other: &Self) {
-        let pairs: [(&mut u64, u64); 15] = [
-            (&mut self.commits, other.commits),
-            (&mut self.orchestrator_crashes, other.orchestrator_crashes),
-            (&mut self.worker_crashes, other.worker_crashes),
-            (&mut self.pauses, other.pauses),
-            (&mut self.lost_messages, other.lost_messages),
-            (&mut self.lost_acks, other.lost_acks),
-            (&mut self.lost_core, other.lost_core),
-            (&mut self.fenced, other.fenced),
-            (&mut self.duplicates, other.duplicates),
-            (&mut self.full, other.full),
-            (&mut self.redelivered, other.redelivered),
-            (&mut self.evictions, other.evictions),
-            (&mut self.replays, other.replays),
-            (&mut self.recovered, other.recovered),
-            (&mut self.reread, other.reread),
-        ];
-        for (sum, more) in pairs {
-            *sum += more;
+        for ((_, sum), (_, more)) in self.fields().into_iter().zip(other.clone().fields()) {
+            *sum += *more;
         }
+    }
+
+    /// What never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let mut copy = self.clone();
+        copy.fields().into_iter().filter(|(_, count)| **count == 0).map(|(name, _)| name).collect()
+    }
+
+    fn fields(&mut self) -> [(&'static str, &mut u64); 16] {
+        [
+            ("commits", &mut self.commits),
+            ("faults", &mut self.faults),
+            ("orchestrator_crashes", &mut self.orchestrator_crashes),
+            ("worker_crashes", &mut self.worker_crashes),
+            ("pauses", &mut self.pauses),
+            ("lost_messages", &mut self.lost_messages),
+            ("lost_acks", &mut self.lost_acks),
+            ("lost_core", &mut self.lost_core),
+            ("fenced", &mut self.fenced),
+            ("duplicates", &mut self.duplicates),
+            ("full", &mut self.full),
+            ("redelivered", &mut self.redelivered),
+            ("evictions", &mut self.evictions),
+            ("replays", &mut self.replays),
+            ("recovered", &mut self.recovered),
+            ("reread", &mut self.reread),
+        ]
     }
 }
 
@@ -326,6 +344,7 @@ pub(crate) struct World {
     event_readers: Vec<(Pid, Call, u64)>,
     pulls: VecDeque<(Pid, Call, Name)>,
     overdue_at_ms: Option<u64>,
+    traced: bool,
     trace: VecDeque<String>,
 }
 
@@ -353,6 +372,7 @@ impl World {
             event_readers: Vec::new(),
             pulls: VecDeque::new(),
             overdue_at_ms: None,
+            traced: std::env::var_os("STEPWELL_SIM_TRACE").is_some(),
             trace: VecDeque::new(),
         };
         world.knobs.faults_until_ms += world.now_ms;
@@ -411,7 +431,7 @@ impl World {
 
     /// Notes something for a failure's report.
     pub(crate) fn note(&mut self, pid: Pid, text: impl FnOnce() -> String) {
-        if std::env::var_os("STEPWELL_SIM_TRACE").is_none() {
+        if !self.traced {
             return;
         }
         if self.trace.len() == TRACE_LINES {

@@ -71,6 +71,7 @@ pub fn all(version: deploy::Version) -> Vec<WorkflowCode> {
         WorkflowCode::of::<lifecycle::cleans_up>(),
         WorkflowCode::of::<lifecycle::observes>(),
         WorkflowCode::of::<lifecycle::echoes>(),
+        WorkflowCode::of::<money::dares>(),
         WorkflowCode::of::<money::saves>(),
         WorkflowCode::of::<money::regrets>(),
         WorkflowCode::of::<money::shares>(),

@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stepwell::FailureKind;
 use stepwell::prelude::*;
 
 use crate::activities::{Deposit, deposit, withdraw};
+
+/// Pause between two bookings: long enough that somebody can be killed in between.
+const NAP: Duration = Duration::from_millis(100);
 
 /// Bookings into one account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +40,7 @@ pub async fn saves(ctx: WorkflowContext, plan: Plan) -> Result<i64, WorkflowErro
     let mut total = 0;
     for deposit_of in plan.deposits() {
         total += ctx.run(deposit, deposit_of).await?;
-        ctx.sleep(Duration::from_millis(20)).await?;
+        ctx.sleep(NAP).await?;
     }
     Ok(total)
 }
@@ -48,12 +52,28 @@ pub async fn shares(ctx: WorkflowContext, plan: Plan) -> Result<i64, WorkflowErr
     Ok(try_join_all(deposits).await?.into_iter().sum())
 }
 
+/// One booking after the other, none of them tried twice; returns the sum of those that are known to have
+/// been made.
+#[workflow]
+pub async fn dares(ctx: WorkflowContext, plan: Plan) -> Result<i64, WorkflowError> {
+    let mut total = 0;
+    for deposit_of in plan.deposits() {
+        match ctx.run(deposit, deposit_of).max_attempts(1).await {
+            Ok(amount) => total += amount,
+            // The worker is gone, and nobody knows whether it had done it.
+            Err(failure) if failure.kind() == FailureKind::Lost => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Ok(total)
+}
+
 /// Books, and then wants all of it undone.
 #[workflow]
 pub async fn regrets(ctx: WorkflowContext, plan: Plan) -> Result<i64, WorkflowError> {
     for deposit_of in plan.deposits() {
         ctx.run(deposit, deposit_of).compensate(withdraw).await?;
-        ctx.sleep(Duration::from_millis(10)).await?;
+        ctx.sleep(NAP).await?;
     }
     Err(WorkflowError::new("Regret", plan.account))
 }
