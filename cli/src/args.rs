@@ -116,9 +116,10 @@ pub(crate) enum Command {
 const EXAMPLES: &str = "\
 Examples:
   stepwell dev
-  stepwell start document_pipeline --id doc-7 --input '\"doc-7\"' --wait
+  stepwell start document_pipeline --id alice --queue documents \\
+    --input '{\"document\": \"alice-in-wonderland.txt\"}'
   stepwell list --stuck
-  stepwell describe doc-7
+  stepwell describe alice
 
 `stepwell help COMMAND` shows examples of a command.";
 

@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     NotCompleted = 4,
     /// It took longer than the caller wanted to wait.
     Timeout = 5,
-    /// The run is not in a state in which that can be done.
+    /// The run is not in a state in which that can be done, or something else is in the way.
     Conflict = 6,
     /// The server does not let us.
     Permission = 7,
@@ -39,7 +39,7 @@ Exit codes:
   3  there is no such workflow
   4  the run ended otherwise than completed (result, start --wait)
   5  it took longer than --timeout
-  6  conflict: the id has an open run already, or the run is closed
+  6  conflict: the id has an open run, the run is closed or not stuck, or the port is taken
   7  the server refused the login, or a permission is missing
   8  no NATS server, or no orchestrator";
 
@@ -125,7 +125,6 @@ fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::AttemptOver
         | ErrorCode::UnknownStep
         | ErrorCode::WrongToken
-        | ErrorCode::LimitReached
         | ErrorCode::StorageFull
         | ErrorCode::QueryFailed
         | ErrorCode::Internal => Exit::Failure,

@@ -19,6 +19,6 @@ mod replies;
 
 pub use ack::{Ack, PublishError};
 pub use connection::{Connection, JetStreamError};
-pub use options::{ConnectError, ConnectionOptions};
+pub use options::{ConnectError, ConnectionOptions, LONGEST_RECONNECT_WAIT};
 pub use publisher::{PendingAck, Publisher};
 pub use replies::Expected;

@@ -18,6 +18,10 @@ const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 /// Longest wait for one try to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Longest wait between two tries to connect again. A restarted server is found by everybody within this time,
+/// and a few tries a second cost it nothing.
+pub const LONGEST_RECONNECT_WAIT: Duration = Duration::from_secs(1);
+
 /// How often the server is asked whether it is still there. A dead link is noticed after two of them.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -282,6 +286,7 @@ impl ConnectionOptions {
             .name(client_name)
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
+            .reconnect_delay_callback(reconnect_wait)
             // Every subject is built by `stepwell_shared::subject`; checking each again costs time.
             .skip_subject_validation(true)
             .event_callback(move |event| {
@@ -396,6 +401,13 @@ impl fmt::Debug for ConnectionOptions {
             .field("nats_inbox_prefix", &self.nats_inbox_prefix)
             .finish()
     }
+}
+
+/// How long to wait before a lost connection is tried for the `attempts`th time.
+fn reconnect_wait(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    let wait = Duration::from_millis(2_u64.saturating_pow(doublings));
+    if attempts <= 1 { Duration::ZERO } else { wait.min(LONGEST_RECONNECT_WAIT) }
 }
 
 fn wrong(option: &'static str, reason: impl fmt::Display) -> ConnectError {

@@ -43,7 +43,7 @@ pub(crate) fn committed(metrics: &Metrics, workflow: &Workflow, commit: &Commit)
         }
     }
     if let Some(stall) = &commit.record.stall
-        && commit.record.turn.is_none()
+        && commit.stalled
     {
         metrics.runs_stalled.with_label_values(&[stall.kind.name()]).inc();
     }
@@ -79,5 +79,44 @@ pub(crate) fn taken(metrics: &Metrics, taken: &Taken) {
     if let Some(milliseconds) = timings.execution_ms {
         let histogram = metrics.execution_seconds.with_label_values(&[queue, activity]);
         histogram.observe(milliseconds as f64 / 1_000.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_orchestrator_core::Arrival;
+    use stepwell_shared::history::{RunStarted, StallKind};
+    use stepwell_shared::ids::{Name, RunId, WorkflowId};
+    use stepwell_shared::payload::Payload;
+
+    use super::*;
+
+    #[test]
+    fn a_stall_counts_once_however_often_records_repeat_it() {
+        let metrics = Metrics::new().unwrap();
+        let mut workflow = Workflow::new(WorkflowId::new("a").unwrap());
+        let start = Box::new(RunStarted {
+            workflow_type: Name::new("order").unwrap(),
+            queue: Name::new("default").unwrap(),
+            input: Payload::null(),
+            request_id: None,
+            run_timeout_ms: None,
+            execution_timeout_ms: None,
+        });
+        let start = Input::Start { start, run_id: RunId::new("run").unwrap() };
+        workflow.receive(&Arrival { sequence: Some(1), input: start }, 1);
+        workflow.stall(StallKind::NoWorker, "nobody is there".into(), 1);
+        let commit = workflow.seal().unwrap();
+        committed(&metrics, &workflow, &commit);
+        for sequence in 2..5 {
+            let input =
+                Input::Signal { name: Name::new("go").unwrap(), payload: Payload::null(), request_id: None };
+            workflow.receive(&Arrival { sequence: Some(sequence), input }, 1);
+            let commit = workflow.seal().unwrap();
+            assert!(commit.record.stall.is_some());
+            committed(&metrics, &workflow, &commit);
+        }
+        assert_eq!(metrics.runs_stalled.with_label_values(&["no_worker"]).get(), 1);
+        assert_eq!(metrics.signals.get(), 3);
     }
 }

@@ -21,6 +21,10 @@ use crate::timers::Due;
 /// Most events that are read and not done. Reading stops there: memory does not grow with the backlog.
 pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
 
+/// Most bytes of bodies of such events; the body of each is kept twice, as it came and as it was read. Waited
+/// for by the reader and not here: what it has put into the inbox must go on, or nothing gets less.
+pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 128 * 1024 * 1024;
+
 /// Room between the reader of EVENTS and the dispatcher.
 pub(crate) const INBOX_ROOM: usize = 4_096;
 
@@ -31,7 +35,7 @@ pub(crate) const REQUEST_ROOM: usize = 4_096;
 const BATCH: usize = 256;
 
 /// Pause before the next look whether there is room again.
-const ROOM_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// An event that was read from the stream.
 pub(crate) struct Incoming {

@@ -418,6 +418,9 @@ impl Drive<'_> {
         held.unchecked = None;
         shell.own.set(self.id, held.last_sequence);
         let Some(run_id) = held.workflow.run_id() else { return };
+        if after == 0 {
+            self.sent.extend(effects::remember_start(shell, &held.workflow).await);
+        }
         let mut wanted = held.workflow.outstanding();
         wanted.retain(|effect| match effect {
             Effect::Dispatch(it) => {

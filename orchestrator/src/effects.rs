@@ -24,6 +24,9 @@ use crate::timers::TimerWrite;
 /// Pause before an effect that was not confirmed is published again.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Most queues whose consumers are known to exist. Beyond it they are asked for again, which changes nothing.
+const MAX_KNOWN_QUEUES: usize = 10_000;
+
 /// A message that must reach a stream, and its acknowledgement.
 pub(crate) struct Sent {
     message: Outgoing,
@@ -250,6 +253,7 @@ fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: &D
         token: shell.tokens.token(run_id, dispatch.step, dispatch.attempt),
         scheduled_at_ms: dispatch.scheduled_at_ms,
         schedule_to_start_ms: dispatch.schedule_to_start_ms,
+        expires_at_ms: dispatch.expires_at_ms,
         start_to_close_ms: dispatch.start_to_close_ms,
         heartbeat_timeout_ms: dispatch.heartbeat_timeout_ms,
         maximum_attempts: dispatch.maximum_attempts,
@@ -280,7 +284,7 @@ fn summary_message(shell: &Shell, summary: &RunSummary) -> Outgoing {
     }
 }
 
-/// Makes sure that the queue's consumer exists, once per queue and process. A queue that cannot be made
+/// Makes sure that the queue's consumer exists; asks for it once per queue and process. A queue that cannot be made
 /// now is made by its first worker; the task waits on the stream.
 async fn ensure_consumer(shell: &Shell, queue: &Name) {
     let known = |shell: &Shell| {
@@ -293,6 +297,9 @@ async fn ensure_consumer(shell: &Shell, queue: &Name) {
     match Box::pin(ensure_queue(&shell.connection, queue)).await {
         Ok(_) => {
             let mut queues = shell.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if queues.len() >= MAX_KNOWN_QUEUES {
+                queues.clear();
+            }
             queues.insert(queue.clone());
         }
         Err(error) => tracing::warn!(%queue, %error, "the queue's consumer could not be made"),

@@ -111,6 +111,14 @@ impl Engine {
         Self { shell, stop, dispatcher, helpers }
     }
 
+    /// Says which workers are there: those that made themselves known before this process was active are not
+    /// news any more, and runs may wait for them.
+    pub(crate) async fn tell_of_workers(&self) {
+        for announcement in self.shell.workers.list(None) {
+            let _ = self.shell.requests.send(Request::WorkerAppeared(announcement)).await;
+        }
+    }
+
     /// What the API asks.
     pub(crate) fn shell(&self) -> &Arc<Shell> {
         &self.shell
@@ -123,18 +131,26 @@ impl Engine {
         if tokio::time::timeout(DRAIN, &mut self.dispatcher).await.is_err() {
             self.dispatcher.abort();
         }
-        self.helpers.abort_all();
+        self.stand_by().await;
         if let Err(error) = checkpoints::write(&self.shell, &mut Vec::new()).await {
             tracing::warn!(%error, "the last checkpoints could not be written");
         }
     }
 
     /// Stops at once: somebody else may be active.
-    pub(crate) fn abort(mut self) {
-        self.shell.metrics.active.set(0);
+    pub(crate) async fn abort(mut self) {
         self.stop.cancel();
         self.dispatcher.abort();
-        self.helpers.abort_all();
+        self.stand_by().await;
+    }
+
+    /// Ends what has not ended, and then says that nothing is known here any more.
+    async fn stand_by(&mut self) {
+        self.helpers.shutdown().await;
+        if !self.dispatcher.is_finished() {
+            let _ = (&mut self.dispatcher).await;
+        }
+        self.shell.metrics.stand_by();
     }
 }
 
@@ -170,7 +186,6 @@ pub(crate) async fn listen_to_workers(
 async fn wake(shell: Arc<Shell>) {
     loop {
         let due = shell.timers.due().await;
-        shell.metrics.timers_pending.set(i64::try_from(shell.timers.len()).unwrap_or(i64::MAX));
         if shell.requests.send(Request::Due(due)).await.is_err() {
             return;
         }

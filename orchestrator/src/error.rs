@@ -4,6 +4,10 @@ use stepwell_connection::provision::ProvisionError;
 use stepwell_connection::{ConnectError, JetStreamError};
 use thiserror::Error;
 
+/// How far beyond the last checkpoint a stream goes on that lost events: histories know of events that no
+/// checkpoint has yet, and take lower numbers for repeats.
+const RESUME_AFTER: u64 = 1_000_000;
+
 /// Why an orchestrator process gives up.
 #[derive(Debug, Error)]
 pub enum OrchestratorError {
@@ -24,8 +28,10 @@ pub enum OrchestratorError {
     /// The EVENTS stream is shorter than what was already read from it.
     #[error(
         "the EVENTS stream ends at {last_sequence}, but {seen} was already read from it: acknowledged events \
-         are gone, or the stream was made anew. Nothing was changed. Restore the stream, or delete the \
-         checkpoints in the `owners` bucket if the loss is accepted"
+         are gone, or the stream was made anew. Nothing was changed. Restore the stream; or, if the loss is \
+         accepted, let its numbers go on beyond everything that was read, which empties it: `nats stream \
+         purge STEPWELL_<namespace>_EVENTS --seq {}`",
+        seen + RESUME_AFTER
     )]
     StreamRegressed {
         /// Its last sequence.

@@ -92,7 +92,7 @@ pub(crate) async fn append(
 ) -> Result<Appended, PublishError> {
     let started = Instant::now();
     let body = Bytes::from(encode(record));
-    let ranges = chunk_ranges(body.len(), MAX_MESSAGE_BYTES);
+    let ranges = chunk_ranges(body.len(), message_bytes(connection, body.len()));
     if ranges.len() > MAX_CHUNKS {
         return Err(PublishError::Refused {
             code: 0,
@@ -119,4 +119,14 @@ pub(crate) async fn append(
     metrics.append_seconds.observe(started.elapsed().as_secs_f64());
     metrics.record_bytes.observe(body.len() as f64);
     Ok(Appended { first_sequence, last_sequence: expected })
+}
+
+/// How much of a body of `len` bytes goes into one message. What the server takes is looked up only for one
+/// that may be too large: that copies all that the server said of itself.
+fn message_bytes(connection: &Connection, len: usize) -> usize {
+    if len <= MAX_MESSAGE_BYTES.min(connection.client().max_payload() / 2) {
+        len
+    } else {
+        connection.max_body()
+    }
 }

@@ -5,11 +5,14 @@
 //! not done. It never moves past an event by itself, not even when a task dies: only [`Floors::done`] does.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The floors of all partitions.
 pub(crate) struct Floors {
     state: Mutex<State>,
+    /// Bytes of the bodies that are in flight. Asked for each event that is read, so beside the lock.
+    bytes: AtomicUsize,
 }
 
 struct State {
@@ -23,13 +26,16 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Receipt {
     pub(crate) partition: u32,
+    /// The size of its body.
+    pub(crate) bytes: u32,
     pub(crate) sequence: u64,
 }
 
 impl Floors {
     pub(crate) fn new(partitions: u32, read: u64) -> Self {
         let partitions = vec![BTreeSet::new(); partitions as usize];
-        Self { state: Mutex::new(State { partitions, read, in_flight: 0 }) }
+        let state = Mutex::new(State { partitions, read, in_flight: 0 });
+        Self { state, bytes: AtomicUsize::new(0) }
     }
 
     /// An event was read that had been dealt with before.
@@ -46,6 +52,7 @@ impl Floors {
             && open.insert(receipt.sequence)
         {
             state.in_flight += 1;
+            self.bytes.fetch_add(receipt.bytes as usize, Ordering::Relaxed);
         }
     }
 
@@ -56,6 +63,7 @@ impl Floors {
             && open.remove(&receipt.sequence)
         {
             state.in_flight -= 1;
+            self.bytes.fetch_sub(receipt.bytes as usize, Ordering::Relaxed);
         }
     }
 
@@ -71,6 +79,11 @@ impl Floors {
         self.lock().in_flight
     }
 
+    /// How many bytes the bodies of these events have.
+    pub(crate) fn bytes_in_flight(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,17 +95,36 @@ mod tests {
 
     #[test]
     fn the_floor_waits_for_the_oldest() {
+        let receipt = |partition, sequence| Receipt { partition, bytes: 100, sequence };
         let floors = Floors::new(2, 10);
         assert_eq!(floors.floor(0), 10);
         for (partition, sequence) in [(0, 11), (1, 12), (0, 13)] {
-            floors.begin(Receipt { partition, sequence });
+            floors.begin(receipt(partition, sequence));
         }
-        floors.done(Receipt { partition: 0, sequence: 13 });
+        floors.done(receipt(0, 13));
         assert_eq!((floors.floor(0), floors.floor(1)), (10, 11));
-        floors.done(Receipt { partition: 0, sequence: 11 });
+        floors.done(receipt(0, 11));
         assert_eq!((floors.floor(0), floors.floor(1)), (13, 11));
-        floors.done(Receipt { partition: 1, sequence: 12 });
-        floors.done(Receipt { partition: 1, sequence: 12 });
+        floors.done(receipt(1, 12));
+        floors.done(receipt(1, 12));
         assert_eq!((floors.floor(0), floors.floor(1), floors.in_flight()), (13, 13, 0));
+    }
+
+    #[test]
+    fn each_event_counts_once_with_its_bytes() {
+        let receipt = |sequence, bytes| Receipt { partition: 0, bytes, sequence };
+        let floors = Floors::new(1, 0);
+        floors.begin(receipt(1, 5));
+        floors.begin(receipt(2, u32::MAX));
+        floors.begin(receipt(2, u32::MAX));
+        // Of a partition that there is not.
+        floors.begin(Receipt { partition: 7, bytes: 5, sequence: 3 });
+        assert_eq!((floors.in_flight(), floors.bytes_in_flight()), (2, 5 + u32::MAX as usize));
+        floors.done(receipt(2, u32::MAX));
+        floors.done(receipt(2, u32::MAX));
+        floors.done(Receipt { partition: 7, bytes: 5, sequence: 3 });
+        assert_eq!((floors.in_flight(), floors.bytes_in_flight()), (1, 5));
+        floors.done(receipt(1, 5));
+        assert_eq!((floors.in_flight(), floors.bytes_in_flight()), (0, 0));
     }
 }

@@ -2,6 +2,7 @@
 //! checkpoints. Reading again what was read before is harmless.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, pull::OrderedConfig};
@@ -11,11 +12,11 @@ use stepwell_connection::JetStreamError;
 use stepwell_orchestrator_core::Arrival;
 use stepwell_shared::headers::ANSWER_TO;
 use stepwell_shared::subject::Stream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::answers::{self, answer_subject};
 use crate::decode::decode_event;
-use crate::dispatcher::{Incoming, Request};
+use crate::dispatcher::{Incoming, MAX_BYTES_IN_FLIGHT, ROOM_PAUSE, Request};
 use crate::drive::Delivery;
 use crate::floor::Receipt;
 use crate::rejections::{self, Raw};
@@ -23,6 +24,10 @@ use crate::shell::{Shell, new_run_id};
 
 /// Pause before the stream is opened again after an error.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// Most messages that are set aside at the same time, because they cannot be read; reading stops there. It is
+/// reached when REJECTED does not store them as fast as somebody sends them, or not at all.
+const MAX_SETTING_ASIDE: usize = 256;
 
 /// Reads from `next` on and hands everything to the dispatcher, until nobody takes it any more.
 /// `checkpoints` say per partition what need not be read again; `catch_up` is the stream's last sequence
@@ -34,14 +39,16 @@ pub(crate) async fn read(
     checkpoints: Vec<u64>,
     catch_up: u64,
 ) {
+    let aside = Arc::new(Semaphore::new(MAX_SETTING_ASIDE));
     let mut caught_up = next > catch_up;
     if caught_up {
         let _ = shell.requests.send(Request::CaughtUp).await;
     }
     loop {
+        let connects = connects(&shell);
         match open(&shell, next).await {
             Ok(mut messages) => {
-                while let Some(message) = messages.next().await {
+                while let Some(message) = next_unless_reconnected(&shell, &mut messages, connects).await {
                     let message = match message {
                         Ok(message) => message,
                         Err(error) => {
@@ -55,7 +62,8 @@ pub(crate) async fn read(
                     }
                     next = sequence + 1;
                     shell.metrics.backlog.set(i64::try_from(pending).unwrap_or(i64::MAX));
-                    if !take(&shell, &inbox, &checkpoints, message, sequence).await {
+                    wait_for_room(&shell, &inbox).await;
+                    if !take(&shell, &inbox, &aside, &checkpoints, message, sequence).await {
                         return;
                     }
                     if !caught_up && (sequence >= catch_up || pending == 0) {
@@ -73,6 +81,31 @@ pub(crate) async fn read(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// The next message; `None` when the connection was made anew: the server that is there now may know nothing
+/// of the consumer, which the client would notice much later.
+async fn next_unless_reconnected(
+    shell: &Shell,
+    messages: &mut (impl futures_util::Stream<Item = Read> + Unpin),
+    connected: u64,
+) -> Option<Read> {
+    loop {
+        tokio::select! {
+            biased;
+            message = messages.next() => return message,
+            // Made only when it is waited for.
+            () = async { tokio::time::sleep(PAUSE).await } => {
+                if connects(shell) != connected {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+fn connects(shell: &Shell) -> u64 {
+    shell.connection.client().statistics().connects.load(Ordering::Relaxed)
 }
 
 async fn open(
@@ -107,12 +140,14 @@ fn place(message: &Message) -> Result<(u64, u64), ()> {
 async fn take(
     shell: &Arc<Shell>,
     inbox: &mpsc::Sender<Incoming>,
+    aside: &Arc<Semaphore>,
     checkpoints: &[u64],
     message: Message,
     sequence: u64,
 ) -> bool {
     let partition = message.subject.split('.').nth(3).and_then(|token| token.parse::<u32>().ok());
-    let receipt = Receipt { partition: partition.unwrap_or(0), sequence };
+    let bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
+    let receipt = Receipt { partition: partition.unwrap_or(0), bytes, sequence };
     let done = checkpoints.get(receipt.partition as usize).is_some_and(|done| sequence <= *done);
     if done {
         shell.floors.pass(sequence);
@@ -135,6 +170,7 @@ async fn take(
         }
         Err(refusal) => {
             // Setting it aside must not hold up the others.
+            let Ok(permit) = Arc::clone(aside).acquire_owned().await else { return false };
             let shell = Arc::clone(shell);
             tokio::spawn(async move {
                 let connection = &shell.connection;
@@ -150,9 +186,17 @@ async fn take(
                     }
                 }
                 shell.floors.done(receipt);
+                drop(permit);
             });
             true
         }
+    }
+}
+
+/// Returns when what was read and is not done takes less memory, or nobody takes more.
+async fn wait_for_room(shell: &Shell, inbox: &mpsc::Sender<Incoming>) {
+    while shell.floors.bytes_in_flight() >= MAX_BYTES_IN_FLIGHT && !inbox.is_closed() {
+        tokio::time::sleep(ROOM_PAUSE).await;
     }
 }
 

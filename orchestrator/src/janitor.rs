@@ -1,10 +1,11 @@
-//! What is done now and then: forgetting runs whose retention is over, forgetting workers that are gone,
-//! counting runs that cannot go on.
+//! What is done now and then: forgetting runs whose retention is over, workers that are gone and tasks that
+//! nobody asks for any more, counting runs that cannot go on.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::kv;
 use stepwell_connection::clock::now_ms;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::history::StallKind;
@@ -12,14 +13,18 @@ use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::subject::{self, Bucket, Stream};
 use stepwell_shared::summary::{RunSummary, Status};
 
+use crate::event_log;
 use crate::shell::Shell;
 use crate::state_bucket;
 
-/// How often workers are looked over.
+/// How often workers are looked over and sleeping runs are counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the `state` bucket is read through. It is read whole, so not often.
 const READ_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the mark of a removed summary stays: long enough for whoever watches the bucket.
+const MARKER_TTL: Duration = Duration::from_secs(60);
 
 /// Most runs forgotten in one pass.
 const MAX_FORGOTTEN: usize = 10_000;
@@ -29,10 +34,15 @@ pub(crate) async fn keep_tidy(shell: Arc<Shell>) {
     let mut read: Option<Instant> = None;
     loop {
         shell.workers.sweep(&shell.metrics);
+        shell.metrics.timers_pending.set(i64::try_from(shell.timers.len()).unwrap_or(i64::MAX));
         if read.is_none_or(|read| read.elapsed() > READ_EVERY) {
             read = Some(Instant::now());
             if let Err(error) = look_through(&shell).await {
                 tracing::warn!(%error, "the state bucket could not be read through; trying again later");
+            }
+            let done = || (0..shell.partitions).map(|it| shell.floors.floor(it)).min().unwrap_or(0);
+            if let Err(error) = shell.recovery.forget_tasks(&shell.connection, done).await {
+                tracing::debug!(%error, "the streams could not be asked; what was on TASKS is kept");
             }
         }
         tokio::time::sleep(SWEEP_EVERY).await;
@@ -84,23 +94,37 @@ pub(crate) fn stuck_reason(summary: &RunSummary) -> Option<&'static str> {
     }
 }
 
-/// Removes a closed run, its history first: a summary without a history is still a truthful summary.
+/// Removes a closed run, its history first: a summary without a history is still a truthful summary. Takes
+/// away nothing of a run that was started since it was looked at.
 async fn forget(shell: &Shell, id: &WorkflowId) {
+    if let Err(error) = try_forget(shell, id).await {
+        tracing::warn!(workflow_id = %id, error, "a closed run could not be removed; trying again later");
+    }
+}
+
+async fn try_forget(shell: &Shell, id: &WorkflowId) -> Result<(), String> {
     let connection = &shell.connection;
-    // It may have been started again since the bucket was read.
-    let again = state_bucket::get(connection, id).await;
-    if !matches!(&again, Ok(Some(summary)) if summary.status.closed()) {
-        return;
+    let bucket = connection.bucket(Bucket::State).await.map_err(|error| error.to_string())?;
+    let key = subject::state_key(id);
+    let Some(entry) = bucket.entry(key.as_str()).await.map_err(|error| error.to_string())? else {
+        return Ok(());
+    };
+    let Ok(summary) = decode::<RunSummary>(&entry.value) else { return Ok(()) };
+    let loaded =
+        event_log::load(connection, shell.partitions, id, 0).await.map_err(|error| error.to_string())?;
+    let another = loaded.workflow.run_id().is_some_and(|run_id| *run_id != summary.run_id);
+    if another || !summary.status.closed() {
+        return Ok(());
     }
+    let name = Stream::History.name(connection.namespace());
+    let stream = connection.jetstream().get_stream_no_info(name).await.map_err(|error| error.to_string())?;
     let history = subject::history(connection.namespace(), id, shell.partitions);
-    let stream =
-        connection.jetstream().get_stream_no_info(Stream::History.name(connection.namespace())).await;
-    let Ok(stream) = stream else { return };
-    if let Err(error) = stream.purge().filter(history).await {
-        return tracing::warn!(workflow_id = %id, %error, "a history could not be removed; trying again later");
-    }
-    let Ok(bucket) = connection.bucket(Bucket::State).await else { return };
-    if let Err(error) = bucket.purge(subject::state_key(id)).await {
-        tracing::warn!(workflow_id = %id, %error, "a summary could not be removed; trying again later");
+    let purge = stream.purge().filter(history).sequence(loaded.last_sequence + 1);
+    purge.await.map_err(|error| error.to_string())?;
+    match bucket.purge_expect_revision_with_ttl(key, entry.revision, MARKER_TTL).await {
+        Ok(()) => Ok(()),
+        // Another run's summary is there now.
+        Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }

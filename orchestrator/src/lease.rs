@@ -101,7 +101,10 @@ impl Lease {
                 Ok(revision) => {
                     self.revision = revision;
                     self.renewed = asked;
-                    self.validity.extend(asked + self.length * 3 / 4);
+                    if !self.validity.extend(asked + self.length * 3 / 4) {
+                        tracing::warn!("the lease was renewed too late");
+                        return;
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(error, "the lease could not be renewed");

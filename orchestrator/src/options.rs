@@ -38,7 +38,7 @@ pub struct Options {
     #[arg(long, env = "STEPWELL_WORKFLOW_TASK_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     pub workflow_task_timeout: Duration,
 
-    /// How long the lease lasts: a successor works at the latest so long after this process was killed
+    /// How long the lease lasts: a successor works about so long after this process was killed
     #[arg(long, env = "STEPWELL_LEASE", default_value = "3s", value_parser = parse_duration)]
     pub lease: Duration,
 }

@@ -117,6 +117,7 @@ async fn take_turns(
             }
         };
         active.send_replace(Some(Arc::clone(engine.shell())));
+        engine.tell_of_workers().await;
         tokio::select! {
             () = shutdown.cancelled() => {
                 active.send_replace(None);
@@ -131,7 +132,7 @@ async fn take_turns(
             () = lease.keep() => {
                 tracing::warn!("the lease was lost; standing by");
                 active.send_replace(None);
-                engine.abort();
+                engine.abort().await;
             }
         }
     }

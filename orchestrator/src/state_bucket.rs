@@ -74,6 +74,10 @@ pub(crate) async fn for_each(
         ..OrderedConfig::default()
     };
     let consumer = stream.create_consumer(config).await.map_err(|error| other(error.to_string()))?;
+    // The last markers of removed keys may have expired since the stream was looked at.
+    if consumer.cached_info().num_pending == 0 {
+        return Ok(());
+    }
     let mut messages = consumer.messages().await.map_err(|error| other(error.to_string()))?;
     while let Some(message) = messages.next().await {
         let message = message.map_err(|error| other(error.to_string()))?;

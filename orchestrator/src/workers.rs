@@ -24,6 +24,12 @@ struct Seen {
     at: Instant,
 }
 
+impl Seen {
+    fn alive(&self) -> bool {
+        self.at.elapsed() < Duration::from_millis(ANNOUNCE_EXPIRY_MS)
+    }
+}
+
 impl Workers {
     /// Takes an announcement. True when the worker, or something that it has code for, is new.
     pub(crate) fn announced(&self, announcement: Announcement) -> bool {
@@ -46,7 +52,7 @@ impl Workers {
     /// Forgets workers that were not heard of for too long, and writes the gauges.
     pub(crate) fn sweep(&self, metrics: &Metrics) {
         let mut known = self.lock();
-        known.retain(|_, seen| seen.at.elapsed() < Duration::from_millis(ANNOUNCE_EXPIRY_MS));
+        known.retain(|_, seen| seen.alive());
         let mut queues: BTreeMap<&Name, (i64, i64, i64)> = BTreeMap::new();
         for seen in known.values() {
             let sums = queues.entry(&seen.announcement.queue).or_default();
@@ -69,7 +75,9 @@ impl Workers {
         let known = self.lock();
         let wanted =
             known.values().filter(|seen| queue.is_none_or(|queue| seen.announcement.queue == *queue));
-        let mut list: Vec<_> = wanted.map(|seen| seen.announcement.clone()).collect();
+        // Only the active orchestrator sweeps, and all of them answer.
+        let mut list: Vec<_> =
+            wanted.filter(|seen| seen.alive()).map(|seen| seen.announcement.clone()).collect();
         list.sort_by(|a, b| (&a.queue, &a.worker).cmp(&(&b.queue, &b.worker)));
         list
     }
@@ -77,8 +85,9 @@ impl Workers {
     /// A worker of the queue that has code for this workflow type: the one that was heard of last.
     pub(crate) fn with_code(&self, queue: &Name, workflow_type: &Name) -> Option<WorkerId> {
         let known = self.lock();
-        let able = known.values().filter(|Seen { announcement, .. }| {
-            announcement.queue == *queue && announcement.workflows.contains(workflow_type)
+        let able = known.values().filter(|seen| {
+            let Announcement { queue: served, workflows, .. } = &seen.announcement;
+            served == queue && workflows.contains(workflow_type) && seen.alive()
         });
         able.max_by_key(|seen| seen.at).map(|seen| seen.announcement.worker.clone())
     }

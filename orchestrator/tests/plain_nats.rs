@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use stepwell_connection::ConnectionOptions;
 use stepwell_nats_server::NatsServer;
-use stepwell_orchestrator::Options;
+use stepwell_orchestrator::{Options, OrchestratorError};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for anything; reached only when something is broken.
@@ -64,7 +64,7 @@ impl World {
         serde_json::from_slice(&answer.payload).expect("JSON")
     }
 
-    /// Answers workflow tasks of a queue with what `code` makes of the turn's events.
+    /// Answers workflow tasks of a queue with what `code` makes of the task and the turn's events.
     async fn workflow_worker(&self, queue: &str, code: fn(&Value, &[Value]) -> Value) {
         let subject = format!("stepwell.default.workflow-task.{queue}");
         let mut tasks = self.client.queue_subscribe(subject, queue.to_owned()).await.expect("subscribes");
@@ -114,6 +114,21 @@ impl World {
     async fn publish(&self, subject: &str, body: &str) {
         let ack = self.jetstream.publish(subject.to_owned(), body.to_owned().into()).await.expect("sent");
         ack.await.expect("stored");
+    }
+
+    /// Waits until so many records of a run are stored.
+    async fn records(&self, id: &str, count: usize) -> Vec<Value> {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                let answer = self.ask("history", json!({"id": id})).await;
+                let records = answer["ok"]["records"].as_array().expect("records").clone();
+                if records.len() >= count {
+                    return records;
+                }
+            }
+        })
+        .await
+        .expect("records")
     }
 
     async fn rejected(&self, count: usize) -> Vec<Value> {
@@ -266,6 +281,40 @@ async fn without_a_worker_a_run_waits_visibly_and_goes_on_when_one_appears() {
     world.finish().await;
 }
 
+/// The same, and a question about it.
+fn two_steps_and_a_stage(task: &Value, events: &[Value]) -> Value {
+    let query = &task["work"]["query"];
+    match query["name"].as_str() {
+        None => two_steps_and_a_signal(task, events),
+        Some("stage") => {
+            let stage = json!({"after": task["after"], "asked_with": query["argument"]});
+            json!({"query_result": {"result": stage}})
+        }
+        Some(name) => json!({"query_failed": {"message": format!("no query {name}; there is stage")}}),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_answered_by_the_worker_while_the_run_is_open_and_afterwards() {
+    let world = World::new("query").await;
+    world.workflow_worker("default", two_steps_and_a_stage).await;
+    world.ask("start", json!({"id": "q", "type": "order"})).await;
+    let question = json!({"id": "q", "name": "stage", "argument": {"unit": "€", "factor": 1.5}});
+    let answer = world.ask("query", question.clone()).await;
+    let stage = json!({"after": 1, "asked_with": {"unit": "€", "factor": 1.5}});
+    assert_eq!(answer, json!({"ok": {"result": stage}}));
+    let mistaken = world.ask("query", json!({"id": "q", "name": "stagee"})).await;
+    assert_eq!(mistaken["error"]["code"], "query_failed", "{mistaken}");
+    assert_eq!(mistaken["error"]["message"], "no query stagee; there is stage");
+    assert_eq!(world.records("q", 1).await.len(), 1, "questions leave no trace");
+    world.ask("signal", json!({"id": "q", "name": "go"})).await;
+    let result = world.ask("result", json!({"id": "q", "wait_ms": 20000})).await;
+    assert_eq!(result["ok"]["status"], "completed", "{result}");
+    let answer = world.ask("query", json!({"id": "q", "name": "stage"})).await;
+    assert_eq!(answer, json!({"ok": {"result": {"after": 2, "asked_with": null}}}));
+    world.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workflow_id_is_used_again_after_its_run_closed() {
     fn closes_at_once(_: &Value, _: &[Value]) -> Value {
@@ -323,6 +372,18 @@ impl World {
         self.ready().await;
     }
 
+    /// Why an orchestrator that is started gives up.
+    async fn refused(&self) -> OrchestratorError {
+        let connection = ConnectionOptions::to_url(&self.server.url());
+        let options = Options { no_http: true, ..Options::default() };
+        let run = stepwell_orchestrator::run(&connection, options, CancellationToken::new());
+        tokio::time::timeout(PATIENCE, run).await.expect("it gives up").expect_err("it does not start")
+    }
+
+    async fn events(&self) -> jetstream::stream::Stream {
+        self.jetstream.get_stream("STEPWELL_default_EVENTS").await.expect("the stream")
+    }
+
     async fn tasks(&self) -> u64 {
         let stream = self.jetstream.get_stream("STEPWELL_default_TASKS").await.expect("the stream");
         stream.cached_info().state.messages
@@ -364,5 +425,44 @@ async fn a_task_that_lies_on_its_queue_is_not_published_again() {
     let (_, task) = world.next_activity("default").await;
     assert_eq!(task["step"], "2");
     assert_eq!(world.tasks().await, 1);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_gone_are_noticed_and_the_stream_can_be_moved_on() {
+    let mut world = World::new("regressed").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    world.ask("start", json!({"id": "old", "type": "order"})).await;
+    for _ in 0..2 {
+        let (message, task) = world.next_activity("default").await;
+        world.report(&task, json!({"completed": {"result": 1}})).await;
+        message.ack().await.expect("acked");
+    }
+    world.records("old", 3).await;
+    world.stop.cancel();
+    (&mut world.orchestrator).await.expect("the orchestrator stops in good order");
+    let read = world.events().await.cached_info().state.last_sequence;
+    // The next orchestrator makes the stream anew, and does not take it for a fresh start.
+    world.jetstream.delete_stream("STEPWELL_default_EVENTS").await.expect("deleted");
+    for _ in 0..2 {
+        let error = world.refused().await;
+        let OrchestratorError::StreamRegressed { last_sequence, seen } = &error else { panic!("{error}") };
+        assert_eq!((*last_sequence, *seen), (0, read));
+        let text = error.to_string();
+        assert!(text.contains("ends at 0") && text.contains(&read.to_string()), "{text}");
+    }
+    // What is published from now on comes after all that was read.
+    world.events().await.purge().sequence(read + 1).await.expect("moved on");
+    let state = world.events().await.cached_info().state.clone();
+    assert_eq!((state.messages, state.first_sequence, state.last_sequence), (0, read + 1, read));
+    world.start_again().await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    let receipt = world.ask("signal", json!({"id": "old", "name": "go", "payload": 42})).await;
+    assert_eq!(receipt["ok"]["duplicate"], false, "{receipt}");
+    let result = world.ask("result", json!({"id": "old", "wait_ms": 20000})).await;
+    assert_eq!((&result["ok"]["status"], &result["ok"]["result"]), (&json!("completed"), &json!(42)));
+    assert_eq!(world.events().await.cached_info().state.last_sequence, read + 1);
+    let new = world.ask("start", json!({"id": "new", "type": "order"})).await;
+    assert_eq!(new["ok"]["duplicate"], false, "{new}");
     world.finish().await;
 }

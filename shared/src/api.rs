@@ -41,7 +41,8 @@ pub struct ApiError {
     pub code: ErrorCode,
     /// What was found and what to do.
     pub message: String,
-    /// The open run, when the code is `already_open`.
+    /// The run that stands in the way: the open one with `already_open`, the closed one with
+    /// `already_closed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<RunId>,
 }

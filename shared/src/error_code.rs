@@ -1,5 +1,5 @@
 //! Stable codes of everything that Stepwell refuses. A code never changes its meaning and is never used
-//! again; `docs/wire-format.md` lists them with remedies.
+//! again; `docs/errors.md` says what to do about each.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,8 +33,6 @@ pub enum ErrorCode {
     WrongToken,
     /// No compensation of that number waits for a decision.
     NotStuck,
-    /// A bound of one run was reached, such as pending steps.
-    LimitReached,
     /// The namespace takes no new work: its storage is full.
     StorageFull,
     /// No orchestrator or worker answered in time.
@@ -63,7 +61,6 @@ impl ErrorCode {
             Self::UnknownStep => "unknown_step",
             Self::WrongToken => "wrong_token",
             Self::NotStuck => "not_stuck",
-            Self::LimitReached => "limit_reached",
             Self::StorageFull => "storage_full",
             Self::Unavailable => "unavailable",
             Self::QueryFailed => "query_failed",

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::limits::{MAX_FAILURE_DEPTH, MAX_FAILURE_TEXT_BYTES};
+use crate::limits::{MAX_FAILURE_BYTES, MAX_FAILURE_DEPTH, MAX_FAILURE_TEXT_BYTES, MAX_PAYLOAD_BYTES};
 use crate::payload::Payload;
 
 /// A failure that survives restarts and crosses languages.
@@ -141,30 +141,96 @@ impl Failure {
         Some(Box::new(failure))
     }
 
-    /// Cut to [`MAX_FAILURE_TEXT_BYTES`] and [`MAX_FAILURE_DEPTH`], as everything that is recorded is.
+    /// Cut to what is recorded of a failure: [`MAX_FAILURE_TEXT_BYTES`] of each text, [`MAX_FAILURE_DEPTH`]
+    /// causes, [`MAX_PAYLOAD_BYTES`] of details, and [`MAX_FAILURE_BYTES`] of all of it together, where the
+    /// outer comes before its causes. The message says which details were left out.
     #[must_use]
-    pub fn bounded(self) -> Self {
-        self.bounded_at(1)
+    pub fn bounded(mut self) -> Self {
+        self.cut_texts();
+        self.fit(1, MAX_FAILURE_BYTES);
+        self
     }
 
-    fn bounded_at(mut self, depth: usize) -> Self {
-        cut(&mut self.error_type);
-        cut(&mut self.message);
-        self.cause = match self.cause {
-            Some(cause) if depth < MAX_FAILURE_DEPTH => Some(Box::new(cause.bounded_at(depth + 1))),
-            Some(_) | None => None,
-        };
+    /// With a remark after the message, which stays within its bound.
+    #[must_use]
+    pub fn noting(mut self, remark: &str) -> Self {
+        self.note(remark);
         self
+    }
+
+    /// The size of its own texts and fields in JSON, without details and cause; never less than it is.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        FIELD_BYTES + escaped_bytes(&self.error_type) + escaped_bytes(&self.message)
+    }
+
+    /// The failure, what caused it, what caused that, and so on.
+    pub fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |failure| failure.cause.as_deref())
+    }
+
+    /// Leaves out details and causes beyond `room`, in which the texts of this one fit.
+    fn fit(&mut self, depth: usize, room: usize) {
+        let details = self.details.as_ref().map_or(0, Payload::size);
+        let most = room.saturating_sub(self.own_bytes()).min(MAX_PAYLOAD_BYTES);
+        if details > most {
+            self.details = None;
+            self.note(&format!("details of {details} bytes were left out; at most {most} are kept"));
+        }
+        let room = room.saturating_sub(self.own_bytes() + self.details.as_ref().map_or(0, Payload::size));
+        self.cause = self.cause.take().filter(|_| depth < MAX_FAILURE_DEPTH).and_then(|mut cause| {
+            cause.cut_texts();
+            (cause.own_bytes() <= room).then(|| {
+                cause.fit(depth + 1, room);
+                cause
+            })
+        });
+    }
+
+    fn cut_texts(&mut self) {
+        cut(&mut self.error_type, MAX_FAILURE_TEXT_BYTES);
+        cut(&mut self.message, MAX_FAILURE_TEXT_BYTES);
+    }
+
+    fn note(&mut self, remark: &str) {
+        let remark = format!(" [{remark}]");
+        cut(&mut self.message, MAX_FAILURE_TEXT_BYTES.saturating_sub(remark.len() + ELLIPSIS.len_utf8()));
+        self.message.push_str(&remark);
     }
 }
 
-fn cut(text: &mut String) {
-    if text.len() > MAX_FAILURE_TEXT_BYTES {
-        let mut end = MAX_FAILURE_TEXT_BYTES;
+/// Stands where text was cut.
+const ELLIPSIS: char = '…';
+
+/// The names and the other fields of a failure, without texts, details and cause, and a remark.
+const FIELD_BYTES: usize = 256;
+
+/// A text for people as it is recorded: cut at [`MAX_FAILURE_TEXT_BYTES`].
+#[must_use]
+pub fn recorded_text(text: &str) -> String {
+    let mut text = text.to_owned();
+    cut(&mut text, MAX_FAILURE_TEXT_BYTES);
+    text
+}
+
+/// How many bytes a text has as a JSON string, without the quotes.
+#[must_use]
+pub fn escaped_bytes(text: &str) -> usize {
+    let of_byte = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    text.bytes().map(of_byte).sum()
+}
+
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        let mut end = most;
         while !text.is_char_boundary(end) {
             end -= 1;
         }
         text.truncate(end);
-        text.push('…');
+        text.push(ELLIPSIS);
     }
 }

@@ -18,12 +18,36 @@ pub const MAX_PAYLOAD_BYTES: usize = 512 * 1024;
 /// chain of chunks. Below the server's default `max_payload` of 1 MiB, leaving room for headers.
 pub const MAX_MESSAGE_BYTES: usize = 900 * 1024;
 
-/// Most chunks in one chain: 256 x 900 KiB is more than a workflow task may produce.
+/// Most chunks in one chain. 256 x 900 KiB are 225 MiB, more than one record may have: see
+/// [`MAX_RECORD_EVENT_BYTES`] and [`MAX_TURN_COMMAND_BYTES`].
 pub const MAX_CHUNKS: usize = 256;
 
-/// Most bytes of payload handed to workflow code in one workflow task. What waits beyond it comes with
-/// the next task, so a burst of large results does not build one giant message.
+/// Bytes of events with which a record is full; what waits comes with the next one. A record is written,
+/// read and replayed as one piece. The arrival that fills it may bring it to twice as much (timeouts that
+/// are due together), and the ends of [`MAX_PENDING_STEPS`] steps may follow from it.
+pub const MAX_RECORD_EVENT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most bytes of commands that workflow code may emit in one turn: half of what a chain holds, so that
+/// they and the events fit into one record also where a server takes smaller messages, as long as it takes
+/// [`MAX_PAYLOAD_BYTES`] with an envelope.
+pub const MAX_TURN_COMMAND_BYTES: usize = 128 * 1024 * 1024;
+
+/// Largest failure with everything that caused it: one payload of details, and texts. It is a part of
+/// bodies that must fit into one message, such as the summary of a run.
+pub const MAX_FAILURE_BYTES: usize = 768 * 1024;
+
+// What a record may have at most fits into one chain.
+const _: () = assert!(
+    3 * MAX_RECORD_EVENT_BYTES + MAX_TURN_COMMAND_BYTES <= MAX_CHUNKS * (MAX_PAYLOAD_BYTES + 96 * 1024)
+);
+
+/// Most bytes of events handed to workflow code in one workflow task, unless a single one is larger. What
+/// waits beyond it comes with the next task: a task is one message.
 pub const MAX_TURN_EVENT_BYTES: usize = 640 * 1024;
+
+/// Most bytes of payloads in one activity task, which is one message: heartbeat details of the attempt before
+/// are left out above it, and the action's output from the input of a compensation.
+pub const MAX_TASK_PAYLOAD_BYTES: usize = 768 * 1024;
 
 /// Most events handed over in one workflow task; bounds the work between two commits.
 pub const MAX_TURN_EVENTS: usize = 4_096;
@@ -37,13 +61,14 @@ pub const MAX_PENDING_STEPS: usize = 50_000;
 /// How many request ids of signals a run remembers in order to recognise repeats.
 pub const MAX_REMEMBERED_REQUESTS: usize = 10_000;
 
-/// Longest failure message and failure type that is recorded, in bytes; longer text is cut.
+/// Longest text for people that is recorded, in bytes: a failure's message and type, a stall's message, a
+/// reason. Longer text is cut.
 pub const MAX_FAILURE_TEXT_BYTES: usize = 16 * 1024;
 
 /// Deepest chain of failure causes that is recorded; deeper ones are cut.
 pub const MAX_FAILURE_DEPTH: usize = 16;
 
-/// Most partitions a namespace may have. The number is fixed when the namespace is made.
+/// Partitions of a namespace that is made without saying how many. The number is fixed from then on.
 pub const DEFAULT_PARTITIONS: u32 = 16;
 
 /// How much of a rejected message's body is kept for a person to look at, in bytes.

@@ -100,7 +100,8 @@ pub struct ReportMessage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It has begun. Reported only when the task has `schedule_to_start_ms`, before the attempt runs.
+    /// It has begun. Reported only when the task has `schedule_to_start_ms` or a `maximum_attempts` of 1,
+    /// before the attempt runs.
     Started {},
     /// It returned.
     Completed {

@@ -142,12 +142,6 @@ pub fn event_destination(namespace: &Namespace, partitions: u32) -> String {
     format!("stepwell.{namespace}.event.{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}.>")
 }
 
-/// The pattern of all stored events of a partition.
-#[must_use]
-pub fn partition_events(namespace: &Namespace, partition: u32) -> String {
-    format!("stepwell.{namespace}.event.{partition}.>")
-}
-
 /// The pattern of all stored reports on a step, in whatever partition they lie.
 #[must_use]
 pub fn stored_reports(namespace: &Namespace, id: &WorkflowId, run_id: &RunId, step: StepId) -> String {
@@ -186,13 +180,18 @@ pub fn parse_stored_event(subject: &str) -> Result<(WorkflowId, EventAddress), M
             run_id: RunId::new(run_id).map_err(invalid)?,
             step: step.parse().map_err(invalid)?,
         },
-        ["compensation", seq] => EventAddress::Compensation {
-            seq: seq.parse().map_err(|_| malformed("the step number is not a number"))?,
+        ["compensation", seq] => match seq.parse() {
+            Ok(StepId::Action(seq)) => EventAddress::Compensation { seq },
+            Ok(StepId::Undo(_)) | Err(_) => {
+                return Err(malformed(
+                    "after compensation comes the activity's number, from 1, without zeros before it",
+                ));
+            }
         },
         _ => {
             return Err(malformed(
                 "after the id comes start.<type>, signal.<name>, cancel, terminate, \
-                 activity.<run>.<step> or compensation.<step>; a dot in an id is written =2E",
+                 activity.<run>.<step> or compensation.<seq>; a dot in an id is written =2E",
             ));
         }
     };
@@ -247,6 +246,12 @@ pub fn sticky_workflow_task(namespace: &Namespace, queue: &Name, worker: &Worker
 #[must_use]
 pub fn cancel_activity(namespace: &Namespace, queue: &Name) -> String {
     format!("stepwell.{namespace}.cancel-activity.{queue}")
+}
+
+/// Where workers of a queue ask each other what they hold; body [`crate::task::RollCall`].
+#[must_use]
+pub fn roll_call(namespace: &Namespace, queue: &Name) -> String {
+    format!("stepwell.{namespace}.roll-call.{queue}")
 }
 
 /// Where workers make themselves known.

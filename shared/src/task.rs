@@ -37,6 +37,10 @@ pub struct ActivityTask {
     /// Present when the wait for a worker is limited: report `started` when the attempt begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_to_start_ms: Option<u64>,
+    /// From this time on nobody waits for the attempt, in milliseconds since 1970 by the orchestrator's
+    /// clock: acknowledge the task and do not begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at_ms: Option<u64>,
     /// Longest time for this attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_to_close_ms: Option<u64>,
@@ -54,13 +58,34 @@ pub struct ActivityTask {
     pub last_failure: Option<String>,
 }
 
+/// A question to all workers of a queue, on `…roll-call.<queue>`: which tasks do you hold?
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RollCall {
+    /// Format version.
+    pub v: u32,
+    /// Who asks.
+    pub worker: WorkerId,
+}
+
+/// An answer to a [`RollCall`]; a worker that holds nothing gives none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeldTasks {
+    /// Format version.
+    pub v: u32,
+    /// Who answers.
+    pub worker: WorkerId,
+    /// Sequence numbers on TASKS of the tasks that it holds.
+    pub tasks: Vec<u64>,
+}
+
 /// The input of a compensation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound(deserialize = "I: Deserialize<'de>, O: Deserialize<'de>"))]
 pub struct UndoInput<I = Payload, O = Payload> {
     /// What the action was given.
     pub input: I,
-    /// What the action returned; `None` when it failed, was cancelled, or its outcome is unknown.
+    /// What the action returned; `None` when it failed, was cancelled, or its outcome is unknown, and when input
+    /// and output together are above 768 KiB.
     #[serde(
         default = "Option::default",
         skip_serializing_if = "Option::is_none",

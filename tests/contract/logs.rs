@@ -135,6 +135,7 @@ fn trimming_keeps_sequences_and_the_rest(backend: &mut impl Backend) {
 
 fn events_are_stored_under_their_partition(backend: &mut impl Backend) {
     let namespace = Namespace::default();
+    let in_partition = |partition: u32| format!("stepwell.{namespace}.event.{partition}.>");
     let ids = ["a", "b", "order 7", "x.y", "=3D", "ключ", "a/b", "00000000-0000-7000-8000-000000000000"];
     for text in ids {
         for address in [
@@ -148,15 +149,14 @@ fn events_are_stored_under_their_partition(backend: &mut impl Backend) {
             let published = subject::event(&namespace, &id(text), &address);
             let sequence = stored(backend.publish(Message::new(published, text)));
             let partition = subject::partition(&id(text), PARTITIONS);
-            let filter = subject::partition_events(&namespace, partition);
+            let filter = in_partition(partition);
             let found = backend.read(Stream::Events, &filter, sequence, 1);
             assert_eq!(found.len(), 1, "{text:?} is not in partition {partition}");
             assert_eq!(subject::parse_stored_event(&found[0].subject), Ok((id(text), address)));
         }
     }
-    let all: usize = (0..PARTITIONS)
-        .map(|it| backend.read(Stream::Events, &subject::partition_events(&namespace, it), 0, 99).len())
-        .sum();
+    let all: usize =
+        (0..PARTITIONS).map(|it| backend.read(Stream::Events, &in_partition(it), 0, 99).len()).sum();
     assert_eq!(all, ids.len() * 3, "an event is in one partition");
 }
 

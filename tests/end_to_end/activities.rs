@@ -4,9 +4,11 @@ use serde_json::json;
 use stepwell::FailureKind;
 use stepwell::RetryPolicy;
 use stepwell::shared::history::Event;
-use stepwell_tests::activities::Flaky;
+use stepwell_tests::activities::{Flaky, OCCUPIED};
 use stepwell_tests::checks::most_at_once;
 use stepwell_tests::ledger::Phase;
+use stepwell_tests::patience::until;
+use stepwell_tests::processes::Process;
 use stepwell_tests::workflows::Settled;
 use stepwell_tests::workflows::activities::{Call, Sum, one_activity, serves, typed};
 use stepwell_tests::workflows::concurrency::mapped;
@@ -184,11 +186,15 @@ async fn a_worker_never_runs_more_than_it_has_slots(cache: Cache) {
     let second = stage.cluster.worker(&cache.worker().slots(2)).await;
     let client = &stage.cluster.client;
     let handle = client.start(mapped, "m", (60, 60)).await.expect("it starts");
+    let most_of = |worker: &Process| {
+        let entries = stage.cluster.ledger.read().into_iter();
+        most_at_once(&entries.filter(|entry| entry.pid == worker.pid()).collect::<Vec<_>>(), "occupy")
+    };
+    // Nothing ends before every slot is taken.
+    until("no slot to stay empty", || (most_of(&stage.worker), most_of(&second)) == (3, 2)).await;
+    stage.cluster.gates.open(OCCUPIED);
     assert_eq!(result(&handle).await, (0..60).collect::<Vec<_>>());
-    let entries = stage.cluster.ledger.read();
-    let of = |pid| entries.iter().filter(|entry| entry.pid == pid).cloned().collect::<Vec<_>>();
-    assert_eq!(most_at_once(&of(stage.worker.pid()), "occupy"), 3, "no more, and no slot stays empty");
-    assert_eq!(most_at_once(&of(second.pid()), "occupy"), 2);
+    assert_eq!((most_of(&stage.worker), most_of(&second)), (3, 2), "no more than there are slots");
     second.stop().await;
     stage.finish().await;
 }

@@ -1,6 +1,8 @@
 //! Several things at once inside one workflow: joins, races, bounded maps.
 
 use stepwell::shared::command::Command;
+use stepwell_tests::activities::OCCUPIED;
+use stepwell_tests::checks::most_at_once;
 use stepwell_tests::ledger::Phase;
 use stepwell_tests::patience::until;
 use stepwell_tests::workflows::concurrency::{FanOut, fan_out, mapped, races};
@@ -50,9 +52,11 @@ async fn a_map_keeps_its_bound_and_order(cache: Cache) {
     let stage = Stage::new("map", cache).await;
     let client = &stage.cluster.client;
     let handle = client.start(mapped, "m", (40, 4)).await.expect("it starts");
+    let ledger = &stage.cluster.ledger;
+    until("as many at work as may be", || ledger.count("m", "occupy", Phase::Started) == 4).await;
+    stage.cluster.gates.open(OCCUPIED);
     assert_eq!(result(&handle).await, (0..40).collect::<Vec<_>>());
     // There are 16 slots, and no more than 4 were used.
-    let most = stepwell_tests::checks::most_at_once(&stage.cluster.ledger.read(), "occupy");
-    assert_eq!(most, 4);
+    assert_eq!(most_at_once(&ledger.read(), "occupy"), 4);
     stage.finish().await;
 }

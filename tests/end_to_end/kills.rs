@@ -33,6 +33,16 @@ const KILLS: usize = 6;
 /// How many workers there are at any time.
 const WORKERS: usize = 2;
 
+/// How many activities a worker runs at once.
+const SLOTS: usize = 4;
+
+/// Where the last step of some runs waits until nobody is killed any more, so that there always is work to
+/// be done. They leave slots for the others.
+const GATE: &str = "after the kills";
+
+/// How many runs wait there.
+const RUNS_AT_GATE: i64 = 3;
+
 /// Who does the work. Whoever cannot start because the server is away ends, and is started again.
 struct Crew {
     setup: WorkerSetup,
@@ -100,7 +110,8 @@ impl Runs {
         let client = &cluster.client;
         let plan = |kind: &str, number: i64| {
             let (account, steps) = (format!("{kind}-{number}"), Self::steps(number));
-            Plan { account, steps }
+            let waits = kind == "saves" && number < RUNS_AT_GATE;
+            Plan { account, steps, gate: waits.then(|| GATE.to_owned()) }
         };
         let all = together((0..RUNS).map(|number| async move {
             let plans = ["saves", "shares", "regrets", "dares"].map(|kind| plan(kind, number));
@@ -146,7 +157,7 @@ async fn survive(name: &str, seed: u64, cache: Cache, victims: &[Victim]) {
     println!("{name}: STEPWELL_KILL_SEED={seed}");
     let mut random = SplitMix64::new(seed);
     let mut cluster = Cluster::start(name, PROGRAM).await;
-    let mut crew = Crew::start(&cluster, cache.worker().slots(4)).await;
+    let mut crew = Crew::start(&cluster, cache.worker().slots(SLOTS)).await;
     let runs = Runs::start(&cluster).await;
     let mut kills: Vec<(Victim, usize)> = Vec::new();
     // Each at a random point of its share of two thirds of the work; what a kill holds up comes after them.
@@ -166,6 +177,7 @@ async fn survive(name: &str, seed: u64, cache: Cache, victims: &[Victim]) {
     }
     println!("{name}: killed, with so many steps left to do: {kills:?}");
     assert_eq!(kills.len(), KILLS);
+    cluster.gates.open(GATE);
     until("the rest of the work to be done", || {
         crew.tend(&cluster);
         finished_steps(&cluster) >= Runs::certain_steps()

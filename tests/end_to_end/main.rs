@@ -11,6 +11,7 @@ mod kills;
 mod life;
 mod limits;
 mod metrics;
+mod permissions;
 mod processes;
 mod python;
 mod sagas;

@@ -1,14 +1,15 @@
 //! Orchestrators and workers that end in good order, that are killed, that freeze and come back.
 
+use futures_util::StreamExt;
 use serde_json::json;
-use stepwell::shared::history::Event;
+use stepwell::shared::history::{Event, Record};
 use stepwell_tests::cluster::Cluster;
 use stepwell_tests::http;
 use stepwell_tests::ledger::Phase;
-use stepwell_tests::patience::{eventually, until};
+use stepwell_tests::patience::{eventually, in_time, until};
 use stepwell_tests::workflows::Settled;
 use stepwell_tests::workflows::activities::{Call, one_activity};
-use stepwell_tests::workflows::lifecycle::{GO, chain, waits};
+use stepwell_tests::workflows::lifecycle::{GO, chain, echoes, waits};
 use stepwell_tests::workflows::waiting::{NUMBER, collects};
 
 use crate::stage::{Cache, PROGRAM, Stage, result, together, warm_and_cold};
@@ -16,7 +17,8 @@ use crate::stage::{Cache, PROGRAM, Stage, result, together, warm_and_cold};
 warm_and_cold!(a_worker_that_is_asked_to_end_finishes_or_hands_back, an_orchestrator_hands_over_at_once);
 
 async fn a_worker_that_is_asked_to_end_finishes_or_hands_back(cache: Cache) {
-    let Stage { cluster, orchestrator, worker } = Stage::with("hand-back", &cache.worker().drain(500)).await;
+    let Stage { cluster, orchestrator, worker } =
+        Stage::with("hand-back", &cache.worker().drain(5_000)).await;
     let client = &cluster.client;
     let call = |gate: &str| Call::of("wait_at", json!(gate));
     let finishes = client.start(one_activity, "finishes", call("soon")).await.expect("it starts");
@@ -110,14 +112,26 @@ async fn a_standby_takes_over_when_the_active_one_is_killed() {
     Stage { cluster, orchestrator: standby, worker }.finish().await;
 }
 
+/// Answers the turn of a run of `echoes` that was given `held`.
+async fn answer(nats: &async_nats::Client, turn: async_nats::Message) {
+    let command = json!({"complete_run": {"result": "held"}});
+    let answer = json!({"v": 1, "worker": "by-hand", "answer": {"commands": {"commands": [command]}}});
+    let reply = turn.reply.expect("a question wants an answer");
+    nats.publish(reply, answer.to_string().into()).await.expect("it can be sent");
+    nats.flush().await.expect("the server answers");
+}
+
 #[tokio::test]
 async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
     let cluster = Cluster::start("frozen", PROGRAM).await;
     let (first_address, second_address) = (http::free_address(), http::free_address());
-    let first = cluster.orchestrator_with(&["--listen", &first_address]);
+    // Turns may take as long as they like.
+    let patient =
+        |address| cluster.orchestrator_with(&["--listen", address, "--workflow-task-timeout", "1h"]);
+    let first = patient(&first_address);
     cluster.answered().await;
     let worker = cluster.worker(&Cache::Warm.worker()).await;
-    let second = cluster.orchestrator_with(&["--listen", &second_address]);
+    let second = patient(&second_address);
     let count = 200;
     let handle = cluster.client.start(collects, "c", count).await.expect("it starts");
     eventually("the second one stands by", || async {
@@ -134,12 +148,41 @@ async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
         }
     };
     signals(0..50).await;
+    // The worker of this run is the test, which does not answer the first one as long as it is active.
+    let nats = cluster.client.connection().client();
+    let turns = "stepwell.default.workflow-task.by-hand";
+    let mut turns = nats.subscribe(turns).await.expect("turns can be made");
+    let mut writes = nats.subscribe("stepwell.default.history.*.held").await.expect("writes can be seen");
+    nats.flush().await.expect("the server answers");
+    let start = json!({"v": 1, "queue": "by-hand", "input": "held"});
+    cluster.publish("stepwell.default.workflow.held.start.echoes", start.to_string()).await;
+    let asked_by_first = in_time("a question of the first one", turns.next()).await.expect("a turn");
     // In the middle of its work, with events read and not done.
     first.freeze();
     signals(50..100).await;
     eventually("the second one is active", || async { active(&second_address).await?.then_some(()) }).await;
+    let asked_by_second = in_time("a question of the second one", turns.next()).await.expect("a turn");
+    answer(nats, asked_by_second).await;
+    let held = cluster.client.workflow(echoes, "held");
+    // Asks nobody: the first one would take every other question, and keep it.
+    eventually("a result by the second one", || async { held.result().await.ok() }).await;
+    // What the first one reads when it wakes is its answer, so that it writes before it knows of the other.
+    answer(nats, asked_by_first).await;
     first.go_on();
     signals(100..200).await;
+    let stored = held.history().await.expect("a history");
+    let refused = async {
+        loop {
+            let write = writes.next().await.expect("a write");
+            let record: Record = serde_json::from_slice(&write.payload).expect("a record");
+            if record.run_id != stored[0].run_id {
+                return record;
+            }
+        }
+    };
+    let refused = in_time("a write of the first one", refused).await;
+    assert_eq!(refused.index, 1, "it would have been the same start once more");
+    assert_eq!(held.history().await.expect("a history"), stored);
     let numbers: Vec<i64> = (0..200).collect();
     assert_eq!(result(&handle).await, numbers, "each once and in order");
     eventually("one of them is active", || async {

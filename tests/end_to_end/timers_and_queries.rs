@@ -2,6 +2,8 @@
 
 use stepwell::shared::error_code::ErrorCode;
 use stepwell::{Query, Status};
+use stepwell_tests::ledger::now_ms;
+use stepwell_tests::patience::{eventually, until};
 use stepwell_tests::workflows::lifecycle::waits;
 use stepwell_tests::workflows::waiting::{NUMBER, PLUS, PROGRESS, answers, naps};
 
@@ -35,14 +37,28 @@ async fn timers_fire_and_never_early(cache: Cache) {
 }
 
 async fn a_timer_that_came_due_while_nobody_was_there_fires(cache: Cache) {
-    let stage = Stage::new("timer-down", cache).await;
-    let Stage { cluster, orchestrator, worker } = stage;
-    let handle = cluster.client.start(naps, "n", vec![1_500, 5]).await.expect("it starts");
-    let due = cluster.until_described("a timer", &handle, |it| !it.pending_timers.is_empty()).await;
-    let due_ms = due.pending_timers[0].due_ms;
-    orchestrator.kill();
-    assert!(stepwell_tests::ledger::now_ms() < due_ms, "the orchestrator died before the timer was due");
-    stepwell_tests::patience::until("the timer is due", || stepwell_tests::ledger::now_ms() > due_ms).await;
+    let Stage { cluster, mut orchestrator, worker } = Stage::new("timer-down", cache).await;
+    // Twice as long each time, until the orchestrator dies before it is due.
+    let mut nap_ms = 1_500;
+    let (handle, due_ms) = loop {
+        let id = format!("n{nap_ms}");
+        let handle = cluster.client.start(naps, id, vec![nap_ms, 5]).await.expect("it starts");
+        let described = cluster
+            .until_described("a timer or the end", &handle, |it| {
+                !it.pending_timers.is_empty() || it.summary.status.closed()
+            })
+            .await;
+        orchestrator.kill();
+        match described.pending_timers.first() {
+            Some(timer) if now_ms() < timer.due_ms => break (handle, timer.due_ms),
+            _ => {}
+        }
+        nap_ms *= 2;
+        assert!(nap_ms < 60_000, "the orchestrator cannot be killed in half a minute");
+        orchestrator = cluster.orchestrator().await;
+        result(&handle).await;
+    };
+    until("the timer is due", || now_ms() > due_ms).await;
     let orchestrator = cluster.orchestrator().await;
     assert_eq!(result(&handle).await.len(), 2);
     Stage { cluster, orchestrator, worker }.finish().await;
@@ -57,7 +73,7 @@ async fn queries_are_answered_live_and_after_the_end(cache: Cache) {
         handle.signal(NUMBER, number).await.expect("it is open");
     }
     stage.cluster.until_described("both are taken", &handle, |it| it.summary.history_length >= 2).await;
-    stepwell_tests::patience::eventually("both are counted", || async {
+    eventually("both are counted", || async {
         (handle.query(PROGRESS, ()).await.as_deref() == Ok("got 6")).then_some(())
     })
     .await;

@@ -10,6 +10,9 @@ use stepwell::prelude::*;
 use crate::gates::Gates;
 use crate::ledger::{Bank, Booking, Entry, Ledger, Phase, now_ms};
 
+/// The gate of the activity `occupy`: open when all places that may be taken are.
+pub const OCCUPIED: &str = "occupied";
+
 /// Doubles a number. Leaves no trace.
 #[activity(start_to_close = "30s", retry(initial = "20ms"))]
 pub async fn double(_ctx: ActivityContext, number: i64) -> Result<i64, ActivityError> {
@@ -90,6 +93,8 @@ pub struct Deposit {
     pub account: String,
     /// How much.
     pub amount: i64,
+    /// The booking waits here.
+    pub gate: Option<String>,
 }
 
 /// What the activities of one worker process share.
@@ -163,7 +168,7 @@ impl Desk {
     }
 
     /// The first attempt says how far it is and then no more; the next one returns what it was handed.
-    #[activity(start_to_close = "60s", heartbeat = "300ms", retry(initial = "20ms"))]
+    #[activity(start_to_close = "60s", heartbeat = "2s", retry(initial = "20ms"))]
     pub async fn lose_heart(
         &self,
         ctx: ActivityContext,
@@ -182,7 +187,7 @@ impl Desk {
     }
 
     /// Says that it is alive for longer than its heartbeat timeout.
-    #[activity(start_to_close = "60s", heartbeat = "300ms", retry(max_attempts = 1))]
+    #[activity(start_to_close = "60s", heartbeat = "2s", retry(max_attempts = 1))]
     pub async fn stay_alive(&self, ctx: ActivityContext, gate: String) -> Result<String, ActivityError> {
         self.write(&ctx, Phase::Started, &gate)?;
         while !self.gates.is_open(&gate) {
@@ -193,10 +198,11 @@ impl Desk {
         Ok(gate)
     }
 
-    /// Takes a moment, so that several run at once.
+    /// Waits at gate [`OCCUPIED`], and takes a moment after it, so that several run at once.
     #[activity(start_to_close = "30s")]
     pub async fn occupy(&self, ctx: ActivityContext, number: u32) -> Result<u32, ActivityError> {
         self.write(&ctx, Phase::Started, "")?;
+        self.gates.pass(OCCUPIED).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         self.write(&ctx, Phase::Finished, "")?;
         Ok(number)
@@ -250,7 +256,10 @@ impl Desk {
     #[activity(start_to_close = "30s", retry(initial = "20ms", coefficient = 1.0))]
     pub async fn deposit(&self, ctx: ActivityContext, deposit: Deposit) -> Result<i64, ActivityError> {
         self.write(&ctx, Phase::Started, &deposit.account)?;
-        let Deposit { account, amount } = deposit;
+        let Deposit { account, amount, gate } = deposit;
+        if let Some(gate) = gate {
+            self.gates.pass(&gate).await;
+        }
         self.bank.book(&Booking {
             key: ctx.idempotency_key().to_owned(),
             account: account.clone(),
@@ -268,7 +277,7 @@ impl Desk {
         undo: Undo<Deposit, i64>,
     ) -> Result<(), ActivityError> {
         self.write(&ctx, Phase::Started, &undo.input.account)?;
-        let Deposit { account, .. } = undo.input;
+        let account = undo.input.account;
         let amount = -self.bank.booked(&undo.idempotency_key);
         self.bank.book(&Booking {
             key: ctx.idempotency_key().to_owned(),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use stepwell::{Client, WorkflowHandle};
+use stepwell_connection::ConnectionOptions;
 use stepwell_nats_server::NatsServer;
 use stepwell_shared::announce::Announcement;
 use stepwell_shared::api::{Description, ListRequest};
@@ -35,7 +36,17 @@ pub struct Cluster {
     pub server: NatsServer,
     server_was_killed: bool,
     program: PathBuf,
+    logins: Logins,
     folder: Folder,
+}
+
+/// As whom the processes log in. Without more: as nobody. The URL in them is not looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Logins {
+    /// Orchestrators; the client of the cluster, too, which looks at everything.
+    pub orchestrator: ConnectionOptions,
+    /// Workers.
+    pub worker: ConnectionOptions,
 }
 
 /// What kind of worker is wanted.
@@ -127,13 +138,22 @@ impl Cluster {
     /// # Panics
     /// As [`start`](Self::start).
     pub async fn start_with(name: &str, program: &str, config: &str) -> Self {
+        Self::start_guarded(name, program, config, Logins::default()).await
+    }
+
+    /// The same for a server that by its configuration wants everybody to log in.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start), and when the orchestrators' login is refused.
+    pub async fn start_guarded(name: &str, program: &str, config: &str, logins: Logins) -> Self {
         let folder = Folder::new(name);
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let binary = stepwell_nats_server::find_in(&root).unwrap_or_else(|error| panic!("{error}"));
         let store = folder.path().join("nats");
         let server = NatsServer::builder(binary).store_dir(store).config(config).start();
         let server = server.unwrap_or_else(|error| panic!("{error}"));
-        let client = Client::connect(&server.url()).await.expect("the server takes connections");
+        let options = ConnectionOptions { nats_url: server.url(), ..logins.orchestrator.clone() };
+        let client = Client::with(&options).await.expect("the server takes connections");
         Self {
             client,
             ledger: Ledger::open(folder.path()).expect("a ledger"),
@@ -142,8 +162,15 @@ impl Cluster {
             server,
             server_was_killed: false,
             program: program.into(),
+            logins,
             folder,
         }
+    }
+
+    /// This login at this server.
+    #[must_use]
+    pub fn at(&self, login: &ConnectionOptions) -> ConnectionOptions {
+        ConnectionOptions { nats_url: self.server.url(), ..login.clone() }
     }
 
     /// Kills the server (SIGKILL) and starts it again on the same store.
@@ -168,7 +195,8 @@ impl Cluster {
     pub fn orchestrator_with(&self, arguments: &[&str]) -> Process {
         let arguments = std::iter::once("orchestrator").chain(arguments.iter().copied());
         let arguments: Vec<String> = arguments.map(str::to_owned).collect();
-        Process::start("orchestrator", &self.program, &arguments, &self.server.url(), self.folder.path())
+        let connection = self.at(&self.logins.orchestrator);
+        Process::start_with("orchestrator", &self.program, &arguments, &connection, self.folder.path())
     }
 
     /// Waits until an orchestrator answers.
@@ -214,7 +242,8 @@ impl Cluster {
             arguments.extend(["--queue".to_owned(), queue.clone()]);
         }
         arguments.extend(setup.arguments.iter().cloned());
-        Process::start("worker", &self.program, &arguments, &self.server.url(), self.folder.path())
+        let connection = self.at(&self.logins.worker);
+        Process::start_with("worker", &self.program, &arguments, &connection, self.folder.path())
     }
 
     /// The folder of the test.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use stepwell_connection::ConnectionOptions;
+
 use crate::patience::eventually;
 
 /// A running process.
@@ -23,6 +25,21 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(name: &str, binary: &Path, arguments: &[String], url: &str, folder: &Path) -> Self {
+        Self::start_with(name, binary, arguments, &ConnectionOptions::to_url(url), folder)
+    }
+
+    /// The same, with more to be said about the way to NATS than a URL: a login, a prefix of inboxes.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(
+        name: &str,
+        binary: &Path,
+        arguments: &[String],
+        connection: &ConnectionOptions,
+        folder: &Path,
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{name}-{count}.log"));
@@ -30,11 +47,25 @@ impl Process {
         let mut command = Command::new(binary);
         command
             .args(arguments)
-            .env("NATS_URL", url)
+            .env("NATS_URL", &connection.nats_url)
             .env_remove("STEPWELL_NAMESPACE")
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log file can be shared"))
             .stderr(log);
+        let ConnectionOptions { nats_user, nats_password, nats_nkey, nats_inbox_prefix, .. } = connection;
+        let nkey = nats_nkey.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let variables = [
+            ("NATS_USER", nats_user),
+            ("NATS_PASSWORD", nats_password),
+            ("NATS_NKEY", &nkey),
+            ("NATS_INBOX_PREFIX", nats_inbox_prefix),
+        ];
+        for (variable, value) in variables {
+            match value {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
         let child = command.spawn();
         let child = child.unwrap_or_else(|error| panic!("cannot run {}: {error}", binary.display()));
         Self { name: name.to_owned(), child, log: path }

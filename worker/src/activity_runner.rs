@@ -31,14 +31,18 @@ use crate::metric_definitions::Metrics;
 use crate::pull_words::GivenOut;
 use crate::registry::{Registered, Registry, listed};
 use crate::report::{NotReported, Reporter, Stored};
-use crate::running::{Known, RunningAttempts, Stop};
+use crate::running::{Entry, Known, RunningAttempts, Stop};
 use crate::slots::{Slot, Slots};
+use crate::wanted::wanted;
 
 /// Acknowledges a task: its report is stored.
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 
 /// Gives a task up: nobody can read it.
 const TERMINATE: Bytes = Bytes::from_static(b"+TERM");
+
+/// Pause before it is asked again whether a task was given out before.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What all attempts of a worker share.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ pub(crate) struct ActivitySide {
     /// Cancelled when attempts are no longer waited for.
     pub(crate) give_up: CancellationToken,
     pub(crate) heartbeats: OnceCell<async_nats::jetstream::kv::Store>,
+    pub(crate) state: OnceCell<async_nats::jetstream::kv::Store>,
     /// How long the server waits for a word about a task.
     pub(crate) ack_wait: watch::Sender<Duration>,
 }
@@ -89,22 +94,41 @@ impl ActivitySide {
             Known::Running => return,
             Known::Reported => return self.answer(&ack, ACK).await,
         }
+        // From here on the server is told that somebody is at it.
+        let entry =
+            self.running.enter(&task.run_id, task.step, task.attempt, ack.clone(), given_out.sequence);
+        if !wanted(self, &task).await {
+            self.metrics.not_wanted.inc();
+            return self.answer(&ack, ACK).await;
+        }
         if given_out.count > 1 {
             return self.lost(&task, ack).await;
         }
-        match self.given_before.look(&self.connection, &task, given_out.sequence).await {
-            Ok(Before::Nothing) => {}
-            Ok(Before::Begun(_)) => return self.lost(&task, ack).await,
-            Ok(Before::Ended) => return self.answer(&ack, ACK).await,
-            Err(error) => {
-                // Nobody begins it now; it is given out again, and that time the server will know.
-                tracing::warn!(%error, "it cannot be found out whether a task was given out before");
-                return;
-            }
+        match self.given_before(&task, given_out.sequence, &entry.stop).await {
+            Some(Before::Nothing) => {}
+            // The other worker acknowledges it, or it is given out again when that one dies.
+            Some(Before::Held) | None => return,
+            Some(Before::Begun(_)) => return self.lost(&task, ack).await,
+            Some(Before::Ended) => return self.answer(&ack, ACK).await,
         }
         match self.registry.activity(&task.activity_type) {
-            Some(registered) => self.attempt(task, registered, ack, slot).await,
+            Some(registered) => self.attempt(task, registered, entry, ack, slot).await,
             None => self.refuse(&task, &ack).await,
+        }
+    }
+
+    /// What is known of a task's attempt; asks until there is an answer. `None` when the worker ends before.
+    async fn given_before(&self, task: &ActivityTask, sequence: u64, stop: &Stop) -> Option<Before> {
+        loop {
+            let error = tokio::select! {
+                () = stop.token.cancelled(), if !stop.asked_by_run() => return None,
+                found = self.given_before.look(self, task, sequence) => match found {
+                    Ok(before) => return Some(before),
+                    Err(error) => error,
+                },
+            };
+            tracing::warn!(error, "it cannot be found out whether a task was given out before; trying again");
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
@@ -144,8 +168,14 @@ impl ActivitySide {
         }
     }
 
-    async fn attempt(&self, task: ActivityTask, registered: &Registered, ack: Subject, slot: Option<Slot>) {
-        let entry = self.running.enter(&task.run_id, task.step, task.attempt, ack.clone());
+    async fn attempt(
+        &self,
+        task: ActivityTask,
+        registered: &Registered,
+        entry: Entry<'_>,
+        ack: Subject,
+        slot: Option<Slot>,
+    ) {
         let slot = match slot {
             Some(slot) => Some(slot),
             None => self.slots.take().await,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use stepwell_connection::provision::{ProvisionError, ensure_queue};
 use stepwell_shared::encoding::decode;
 use stepwell_shared::subject::Stream;
@@ -35,6 +35,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// Longest wait for the server to confirm that nothing more comes.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Messages that may come to the inbox besides tasks while it is being closed: the ends of requests, and words
+/// that the server is still there.
+const WORDS: usize = 64;
+
 /// Hands a task back that was not begun.
 const HAND_BACK: Bytes = Bytes::from_static(b"-NAK");
 
@@ -44,6 +48,8 @@ pub(crate) struct ActivityTasks {
     tracker: TaskTracker,
     inbox: String,
     messages: Subscriber,
+    /// How many messages the subscription has given.
+    received: u64,
     next_message_subject: String,
     requests: PullRequests,
     connects: u64,
@@ -55,14 +61,12 @@ impl ActivityTasks {
         side: Arc<ActivitySide>,
         tracker: TaskTracker,
     ) -> Result<Self, async_nats::SubscribeError> {
-        let client = side.connection.client();
-        let inbox = client.new_inbox();
-        let messages = client.subscribe(format!("{inbox}.*")).await?;
+        let (inbox, messages) = open_inbox(&side).await?;
         let stream = Stream::Tasks.name(side.connection.namespace());
         let next_message_subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", side.queue);
         let requests = PullRequests::new(Instant::now());
         let connects = connects(&side);
-        Ok(Self { side, tracker, inbox, messages, next_message_subject, requests, connects })
+        Ok(Self { side, tracker, inbox, messages, received: 0, next_message_subject, requests, connects })
     }
 
     /// Fetches and starts tasks until `stop`. Then hands back what arrived too late.
@@ -86,11 +90,14 @@ impl ActivityTasks {
                 biased;
                 () = stop.cancelled() => break,
                 message = self.messages.next() => match message {
-                    Some(message) => consumer_known = self.take(message),
+                    Some(message) => {
+                        self.received += 1;
+                        consumer_known = self.take(message);
+                    }
                     None => return, // The connection was closed for good.
                 },
                 () = side.slots.freed() => {}
-                _ = ticks.tick() => consumer_known = self.look_over(),
+                _ = ticks.tick() => consumer_known = self.look_over().await,
             }
         }
         self.leave().await;
@@ -165,12 +172,16 @@ impl ActivityTasks {
     }
 
     /// False when the consumer has to be looked for.
-    fn look_over(&mut self) -> bool {
+    async fn look_over(&mut self) -> bool {
         let connects = connects(&self.side);
-        if connects != self.connects {
-            // The server forgets requests when the connection is lost.
+        if connects != self.connects
+            && let Ok((inbox, messages)) = open_inbox(&self.side).await
+        {
+            // The server forgets requests when the connection is lost, and counts the inbox's messages anew.
             self.connects = connects;
             self.requests.forget();
+            self.take_rest();
+            (self.inbox, self.messages, self.received) = (inbox, messages, 0);
         }
         if self.requests.tick(Instant::now()) {
             tracing::warn!(queue = %self.side.queue, "no word about requests for tasks; asking anew");
@@ -179,12 +190,28 @@ impl ActivityTasks {
         true
     }
 
+    /// Takes what has come to an inbox that is left.
+    fn take_rest(&mut self) {
+        while let Some(Some(message)) = self.messages.next().now_or_never() {
+            self.take(message);
+        }
+    }
+
     /// Stops the flow, and hands back what was on its way. A task that must not be attempted twice is run
     /// instead: handing it back would end it.
+    ///
+    /// The client drops what comes after it has unsubscribed, and the server may have sent more by then. So
+    /// both are told to stop after the same number of messages, more than can be on their way, and the rest of
+    /// them are sent from here.
     async fn leave(mut self) {
-        if let Err(error) = self.messages.drain().await {
+        let markers = self.requests.outstanding() + WORDS;
+        let last = self.received + markers as u64;
+        if let Err(error) = self.messages.unsubscribe_after(last).await {
             tracing::debug!(%error, "the connection ended before tasks could be handed back");
             return;
+        }
+        for _ in 0..markers {
+            self.side.answer(&format!("{}.0", self.inbox).into(), Bytes::new()).await;
         }
         let end = Instant::now() + LEAVE_TIMEOUT;
         while let Ok(Some(message)) = tokio::time::timeout_at(end, self.messages.next()).await {
@@ -221,6 +248,13 @@ async fn find_consumer(side: &ActivitySide) {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_RETRY);
     }
+}
+
+async fn open_inbox(side: &ActivitySide) -> Result<(String, Subscriber), async_nats::SubscribeError> {
+    let client = side.connection.client();
+    let inbox = client.new_inbox();
+    let messages = client.subscribe(format!("{inbox}.*")).await?;
+    Ok((inbox, messages))
 }
 
 fn connects(side: &ActivitySide) -> u64 {

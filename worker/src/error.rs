@@ -1,7 +1,5 @@
 //! Why a worker cannot run.
 
-use stepwell_connection::ConnectError;
-use stepwell_connection::provision::ProvisionError;
 use stepwell_shared::ids::InvalidId;
 use thiserror::Error;
 
@@ -62,12 +60,6 @@ pub enum WorkerError {
     /// A metric could not be made.
     #[error("cannot make the metrics: {0}")]
     MetricDefinition(#[from] prometheus::Error),
-    /// There is no connection to NATS.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The namespace cannot be used.
-    #[error(transparent)]
-    Provision(#[from] ProvisionError),
     /// The connection to NATS was closed while the worker started.
     #[error("cannot listen for tasks: {0}")]
     Subscribe(String),

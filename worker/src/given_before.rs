@@ -3,10 +3,12 @@
 //! A server writes down a moment later what it has given out and what was acknowledged. When it is killed in
 //! that moment, tasks come again as if for the first time, perhaps to another worker, and perhaps although
 //! their result is recorded. That can only be tasks which were on the stream when the connection to the
-//! server was made; for those, and only for those, it is looked up what was reported of them.
+//! server was made; for those, and only for those, the other workers are asked whether they hold them, and
+//! it is looked up what was reported of them.
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use stepwell_connection::page::read_page;
 use stepwell_connection::{Connection, JetStreamError};
@@ -15,60 +17,102 @@ use stepwell_shared::ids::WorkerId;
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::subject::{self, Stream};
 use stepwell_shared::task::ActivityTask;
+use tokio::sync::Mutex;
 
-/// What is reported of an attempt.
+use crate::activity_runner::ActivitySide;
+use crate::roll_call;
+
+/// After a connection was lost, the other workers may need so long to come back before they can be asked.
+/// The client tries at least every [`stepwell_connection::LONGEST_RECONNECT_WAIT`].
+const COMING_BACK: Duration = stepwell_connection::LONGEST_RECONNECT_WAIT.saturating_mul(2);
+
+/// Longest wait for one look; it is tried again after that.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is known of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Before {
     /// Nothing: nobody is known to have begun it.
     Nothing,
-    /// This worker has begun it.
+    /// Another worker is at it.
+    Held,
+    /// This worker has begun it, as it reported.
     Begun(Option<WorkerId>),
     /// It has ended.
     Ended,
 }
 
-/// Knows which tasks were on the stream when the connection was made.
+/// Knows which tasks were on the stream when the connection was made, and who held them.
 #[derive(Debug, Default)]
 pub(crate) struct GivenBefore(Mutex<Option<Seen>>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Seen {
     connects: u64,
     last_sequence: u64,
+    /// What others hold; asked for when the first old task comes.
+    held: Option<HashSet<u64>>,
 }
 
 impl GivenBefore {
-    /// What was reported of a task that seems to be given out for the first time.
+    /// What is known of a task that seems to be given out for the first time.
     pub(crate) async fn look(
         &self,
-        connection: &Connection,
+        side: &ActivitySide,
         task: &ActivityTask,
         sequence: u64,
-    ) -> Result<Before, JetStreamError> {
-        if sequence > self.last_sequence(connection).await? {
+    ) -> Result<Before, String> {
+        if !self.old(side, sequence).await? {
             return Ok(Before::Nothing);
         }
-        reported(connection, task).await
+        if self.held(side, sequence).await? {
+            return Ok(Before::Held);
+        }
+        reported(&side.connection, task).await
     }
 
-    /// The last task that was on the stream when the connection was made.
-    async fn last_sequence(&self, connection: &Connection) -> Result<u64, JetStreamError> {
-        let connects = connection.client().statistics().connects.load(Ordering::Relaxed);
-        let seen = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = seen.filter(|seen| seen.connects == connects) {
-            return Ok(seen.last_sequence);
+    /// Whether the task was on the stream when the connection was made.
+    async fn old(&self, side: &ActivitySide, sequence: u64) -> Result<bool, String> {
+        let connects = connects(&side.connection);
+        let mut seen = self.0.lock().await;
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.connects == connects) {
+            return Ok(sequence <= seen.last_sequence);
         }
-        let stream = connection.jetstream().get_stream(Stream::Tasks.name(connection.namespace())).await;
-        let stream = stream.map_err(|error| JetStreamError::Other(error.to_string()))?;
-        let last_sequence = stream.cached_info().state.last_sequence;
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Seen { connects, last_sequence });
-        Ok(last_sequence)
+        let name = Stream::Tasks.name(side.connection.namespace());
+        let stream = limited(async {
+            side.connection.jetstream().get_stream(name).await.map_err(|error| error.to_string())
+        });
+        let last_sequence = stream.await?.cached_info().state.last_sequence;
+        *seen = Some(Seen { connects, last_sequence, held: None });
+        Ok(sequence <= last_sequence)
+    }
+
+    /// Whether another worker said that it has the task.
+    async fn held(&self, side: &ActivitySide, sequence: u64) -> Result<bool, String> {
+        let mut seen = self.0.lock().await;
+        let Some(seen) = seen.as_mut().filter(|seen| seen.connects == connects(&side.connection)) else {
+            return Err("the connection was lost meanwhile".to_owned());
+        };
+        if let Some(held) = &seen.held {
+            return Ok(held.contains(&sequence));
+        }
+        if seen.connects > 1 {
+            tokio::time::sleep(COMING_BACK).await;
+        }
+        let held = roll_call::call(side).await?;
+        let found = held.contains(&sequence);
+        seen.held = Some(held);
+        Ok(found)
     }
 }
 
 /// What the EVENTS stream has of an attempt. Only who was given the task knows its token, so that nobody
 /// can make an attempt appear to be over.
-pub(crate) async fn reported(connection: &Connection, task: &ActivityTask) -> Result<Before, JetStreamError> {
+pub(crate) async fn reported(connection: &Connection, task: &ActivityTask) -> Result<Before, String> {
+    limited(async { read_reports(connection, task).await.map_err(|error| error.to_string()) }).await
+}
+
+async fn read_reports(connection: &Connection, task: &ActivityTask) -> Result<Before, JetStreamError> {
     let subject = subject::stored_reports(connection.namespace(), &task.workflow_id, &task.run_id, task.step);
     let mut before = Before::Nothing;
     let mut next = 1;
@@ -93,4 +137,15 @@ pub(crate) async fn reported(connection: &Connection, task: &ActivityTask) -> Re
             return Ok(before);
         }
     }
+}
+
+async fn limited<T>(look: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+        Ok(found) => found,
+        Err(_) => Err(format!("NATS did not answer within {LOOK_TIMEOUT:?}")),
+    }
+}
+
+fn connects(connection: &Connection) -> u64 {
+    connection.client().statistics().connects.load(Ordering::Relaxed)
 }

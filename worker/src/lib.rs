@@ -131,11 +131,13 @@ mod pull_words;
 mod rebuild;
 mod registry;
 mod report;
+mod roll_call;
 mod run_cache;
 mod running;
 mod service;
 mod signals;
 mod slots;
+mod wanted;
 mod worker;
 mod workflow_tasks;
 

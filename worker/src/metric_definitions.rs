@@ -26,6 +26,10 @@ const UNREADABLE_TASKS: Definition = Definition(
     "worker_activity_tasks_unreadable_total",
     "Activity tasks that could not be read and were given up.",
 );
+const NOT_WANTED: Definition = Definition(
+    "worker_activity_tasks_not_wanted_total",
+    "Activity tasks that were not begun because their time was over or their run closed.",
+);
 const HANDED_BACK: Definition = Definition(
     "worker_activity_tasks_handed_back_total",
     "Activity tasks that arrived while the worker was ending and were left to another one.",
@@ -65,6 +69,7 @@ pub(crate) struct Metrics {
     execution: HistogramVec,
     pub(crate) unreadable_tasks: IntCounter,
     pub(crate) handed_back: IntCounter,
+    pub(crate) not_wanted: IntCounter,
     pub(crate) reports_retried: IntCounter,
     pub(crate) heartbeats_written: IntCounter,
     pub(crate) slots: IntGauge,
@@ -114,6 +119,7 @@ impl Metrics {
             execution: histograms(r, EXECUTION, LONG, &["activity"])?,
             unreadable_tasks: counter(r, UNREADABLE_TASKS)?,
             handed_back: counter(r, HANDED_BACK)?,
+            not_wanted: counter(r, NOT_WANTED)?,
             reports_retried: counter(r, REPORTS_RETRIED)?,
             heartbeats_written: counter(r, HEARTBEATS_WRITTEN)?,
             slots: gauge(r, SLOTS)?,

@@ -53,6 +53,11 @@ impl PullRequests {
         (few && free > self.outstanding).then(|| free - self.outstanding)
     }
 
+    /// How many tasks may still come, at least as many as will.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.waiting.iter().map(|request| request.batch).sum::<usize>().max(self.outstanding)
+    }
+
     /// A request for `batch` tasks goes out; gives its number.
     pub(crate) fn sent(&mut self, batch: usize, now: Instant) -> u64 {
         if self.outstanding == 0 {

@@ -47,6 +47,8 @@ pub(crate) enum Known {
 #[derive(Debug)]
 struct Attempt {
     ack: Subject,
+    /// The task's sequence number on TASKS.
+    sequence: u64,
     since: Instant,
     stop: Arc<Stop>,
 }
@@ -80,14 +82,21 @@ pub(crate) struct Entry<'a> {
 
 impl RunningAttempts {
     /// Enters an attempt. If its step was cancelled before, it is told to stop from the beginning.
-    pub(crate) fn enter(&self, run_id: &RunId, step: StepId, attempt: u32, ack: Subject) -> Entry<'_> {
+    pub(crate) fn enter(
+        &self,
+        run_id: &RunId,
+        step: StepId,
+        attempt: u32,
+        ack: Subject,
+        sequence: u64,
+    ) -> Entry<'_> {
         let stop = Arc::new(Stop::default());
         let mut inner = self.lock();
         if inner.cancelled.contains(&(run_id.clone(), step)) {
             stop.ask_for_run();
         }
         let key = (run_id.clone(), step, attempt);
-        let entered = Attempt { ack, since: Instant::now(), stop: Arc::clone(&stop) };
+        let entered = Attempt { ack, sequence, since: Instant::now(), stop: Arc::clone(&stop) };
         inner.attempts.insert(key.clone(), entered);
         Entry { attempts: self, key, stop }
     }
@@ -136,6 +145,11 @@ impl RunningAttempts {
         old.map(|attempt| attempt.ack.clone()).collect()
     }
 
+    /// Sequence numbers on TASKS of what is held here.
+    pub(crate) fn tasks(&self) -> Vec<u64> {
+        self.lock().attempts.values().map(|attempt| attempt.sequence).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -172,7 +186,7 @@ mod tests {
     }
 
     fn enter(running: &RunningAttempts, n: usize, step: StepId, attempt: u32) -> Entry<'_> {
-        running.enter(&run(n), step, attempt, Subject::from_static("ack"))
+        running.enter(&run(n), step, attempt, Subject::from_static("ack"), n as u64)
     }
 
     #[test]
@@ -208,7 +222,7 @@ mod tests {
         let known = |attempt| running.known(&run(1), StepId::Action(7), attempt);
         let entry = enter(&running, 1, StepId::Action(7), 3);
         assert_eq!((known(3), known(4)), (Known::Running, Known::No));
-        assert_eq!(running.alive(Duration::ZERO).len(), 1);
+        assert_eq!((running.alive(Duration::ZERO).len(), running.tasks()), (1, vec![1]));
         assert_eq!(running.alive(Duration::from_secs(3_600)).len(), 0);
         drop(entry);
         assert_eq!(known(3), Known::No, "it was not reported");

@@ -25,6 +25,7 @@ use crate::keepalive;
 use crate::metric_definitions::Metrics;
 use crate::metrics_server::{self, Health};
 use crate::registry::Registry;
+use crate::roll_call;
 use crate::run_cache::RunCache;
 use crate::running::RunningAttempts;
 use crate::slots::Slots;
@@ -92,6 +93,7 @@ impl Service {
             given_before: GivenBefore::default(),
             give_up: CancellationToken::new(),
             heartbeats: OnceCell::new(),
+            state: OnceCell::new(),
             ack_wait: watch::Sender::new(ACK_WAIT),
         });
         let ready = Arc::new(AtomicBool::new(false));
@@ -148,6 +150,8 @@ impl Service {
             let cancellations = keepalive::subscribe(side).await.map_err(failed)?;
             background.spawn(keepalive::pass_on_cancellations(Arc::clone(side), cancellations));
             background.spawn(keepalive::keep_alive(Arc::clone(side)));
+            let calls = roll_call::subscribe(side).await.map_err(failed)?;
+            background.spawn(roll_call::answer(Arc::clone(side), calls));
             let tasks = ActivityTasks::new(Arc::clone(side), attempts.clone()).await.map_err(failed)?;
             takers.spawn(tasks.run(stop.clone(), ready));
         }

@@ -57,6 +57,7 @@ impl TestActivity {
             token: String::new(),
             scheduled_at_ms: 0,
             schedule_to_start_ms: None,
+            expires_at_ms: None,
             start_to_close_ms: None,
             heartbeat_timeout_ms: None,
             maximum_attempts: None,

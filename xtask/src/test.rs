@@ -1,4 +1,5 @@
-//! `test`: everything that `cargo test` finds, with the servers and the Python that some tests want.
+//! `test`: everything that `cargo test` finds, with the servers and the Python that some tests want; then what
+//! talks to a server once more, on the oldest one.
 
 use std::env;
 use std::path::PathBuf;
@@ -9,17 +10,31 @@ use crate::nats_server::{self, OLDEST};
 use crate::process::{cargo, run};
 use crate::python::Python;
 
+/// Names the server that tests run on.
+const SERVER_VARIABLE: &str = "STEPWELL_NATS_SERVER";
+
 /// Names the oldest server that tests run on.
 const OLDEST_VARIABLE: &str = "STEPWELL_NATS_SERVER_OLDEST";
 
+/// The tests of whole processes, of the connection, the worker and the orchestrator with a server.
+const WITH_SERVER: [&str; 3] = ["end_to_end", "with_server", "plain_nats"];
+
+/// How arguments begin that say which packages to test.
+const PACKAGES: [&str; 2] = ["-p", "--package"];
+
+/// How arguments begin that say what to test of them.
+const TARGETS: [&str; 7] = ["--lib", "--doc", "--bin", "--test", "--example", "--bench", "--all-targets"];
+
 /// Runs the tests; `rest` goes to `cargo test`.
 pub(crate) fn test(rest: &[String]) -> Result<()> {
-    let mut variables: Vec<(&str, PathBuf)> = vec![("STEPWELL_NATS_SERVER", nats_server::any()?)];
-    if env::var_os(OLDEST_VARIABLE).is_none() {
-        match nats_server::private_copy(OLDEST) {
-            Ok(path) => variables.push((OLDEST_VARIABLE, path)),
-            Err(error) => note("the run on the oldest server", &error),
-        }
+    let mut variables: Vec<(&str, PathBuf)> = vec![(SERVER_VARIABLE, nats_server::any()?)];
+    let oldest = match env::var_os(OLDEST_VARIABLE) {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => nats_server::private_copy(OLDEST),
+    };
+    match &oldest {
+        Ok(path) => variables.push((OLDEST_VARIABLE, path.clone())),
+        Err(error) => note("the run on the oldest server", error),
     }
     if env::var_os("STEPWELL_PYTHON").is_none() {
         match Python::ready().and_then(|python| python.with_nats()) {
@@ -29,15 +44,23 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
     }
     // Tests start these programs as processes of their own.
     run(cargo().args(["build", "--workspace", "--bins"]))?;
-    let variables = variables.iter().map(|(name, value)| (name, value));
-    let everything = (!chooses_packages(rest)).then_some("--workspace");
-    run(cargo().arg("test").args(everything).args(rest).envs(variables))
+    let everything = (!chooses(rest, &PACKAGES)).then_some("--workspace");
+    run(cargo().arg("test").args(everything).args(rest).envs(variables.clone()))?;
+    let (Some(everything), Ok(oldest)) = (everything, oldest) else { return Ok(()) };
+    if chooses(rest, &TARGETS) {
+        return Ok(());
+    }
+    // Of the whole workspace, too: with fewer packages, what they depend on would be built in another way.
+    let targets = WITH_SERVER.iter().flat_map(|target| ["--test", target]);
+    let mut again = cargo();
+    again.args(["test", everything]).args(targets).args(rest).envs(variables);
+    run(again.env(SERVER_VARIABLE, oldest))
 }
 
-/// Whether the arguments say which packages to test.
-fn chooses_packages(rest: &[String]) -> bool {
-    let own = rest.iter().take_while(|argument| *argument != "--");
-    own.into_iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+/// Whether one of the arguments begins like this.
+fn chooses(rest: &[String], options: &[&str]) -> bool {
+    let mut own = rest.iter().take_while(|argument| *argument != "--");
+    own.any(|argument| options.iter().any(|option| argument.starts_with(option)))
 }
 
 fn note(what: &str, error: &anyhow::Error) {
@@ -49,11 +72,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_chosen_before_the_separator() {
-        let arguments = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert!(chooses_packages(&arguments("-p stepwell")));
-        assert!(chooses_packages(&arguments("--package=stepwell name")));
-        assert!(!chooses_packages(&arguments("--release name -- -p")));
-        assert!(!chooses_packages(&[]));
+    fn what_to_test_is_chosen_before_the_separator() {
+        let chosen = |text: &str| {
+            let arguments: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            (chooses(&arguments, &PACKAGES), chooses(&arguments, &TARGETS))
+        };
+        assert_eq!(chosen("-p stepwell"), (true, false));
+        assert_eq!(chosen("--package=stepwell --lib name"), (true, true));
+        assert_eq!(chosen("--test end_to_end"), (false, true));
+        assert_eq!(chosen("--release name -- -p --test-threads=1"), (false, false));
+        assert_eq!(chosen(""), (false, false));
     }
 }

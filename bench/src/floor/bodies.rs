@@ -61,6 +61,7 @@ impl Bodies {
             token: "0".repeat(32),
             scheduled_at_ms: NOW_MS,
             schedule_to_start_ms: None,
+            expires_at_ms: None,
             start_to_close_ms: Some(30_000),
             heartbeat_timeout_ms: None,
             maximum_attempts: None,

@@ -25,7 +25,7 @@ const HELP: &str = "\
 Prints the answer as JSON. A query changes nothing and is not recorded; it needs a worker.
 
 Example:
-  stepwell query doc-7 get_status";
+  stepwell query alice stage";
 
 pub(crate) async fn run(args: QueryArgs, session: &Session) -> Result<(), Failure> {
     let argument = input::payload("--argument", args.argument.as_deref())?;

@@ -28,8 +28,8 @@ const HELP: &str = "\
 Returns when the signal is in the history; prints the id of the run that took it in.
 
 Examples:
-  stepwell signal doc-7 approve_summary --payload true
-  stepwell signal order-1 add_item --payload '{\"sku\": \"A-1\"}' --request-id click-81";
+  stepwell signal alice approve --payload true
+  stepwell signal gpl approve --payload false --request-id click-81";
 
 pub(crate) async fn run(args: SignalArgs, session: &Session) -> Result<(), Failure> {
     let request = SignalRequest {

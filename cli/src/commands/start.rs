@@ -55,9 +55,12 @@ const HELP: &str = "\
 Prints the id of the run, or with --wait the result. The exit code is 6 if the id has an open run.
 
 Examples:
-  stepwell start document_pipeline --id doc-7 --input '\"doc-7\"'
-  stepwell start order --id order-1 --input @order.json --queue orders --run-timeout 1h --wait
-  jq -n '{total: 12}' | stepwell start order --id order-2 --input - --request-id checkout-2";
+  stepwell start document_pipeline --id alice --queue documents \\
+    --input '{\"document\": \"alice-in-wonderland.txt\"}'
+  stepwell start order_saga --id order-001 --queue orders --input @order.json \\
+    --run-timeout 1h --wait
+  jq -n '{document: \"gpl-3.0.txt\"}' |
+    stepwell start document_pipeline --id gpl --queue documents --input - --request-id upload-81";
 
 pub(crate) async fn run(args: StartArgs, session: &Session) -> Result<(), Failure> {
     let request = StartRequest {

@@ -5,7 +5,7 @@ use stepwell_shared::encoding::VERSION;
 use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::subject::{self, EventAddress};
 
-use crate::support::Dev;
+use crate::support::{Dev, eventually};
 use crate::worker;
 
 fn status_of(report: &Value, name: &str) -> String {
@@ -38,12 +38,10 @@ async fn a_sound_deployment_has_no_problem_and_what_is_wrong_is_named() {
     let cancel = subject::event(connection.namespace(), &id, &EventAddress::Cancel);
     let body = format!("{{\"v\":{}}}", VERSION + 1);
     connection.publisher().publish(cancel, None, body.into()).await.unwrap().await.unwrap();
-    let rejected = loop {
+    let rejected = eventually("a message set aside", || {
         let rejected = dev.run(&["rejected", "list"]).ok();
-        if !rejected.is_empty() {
-            break rejected;
-        }
-    };
+        (!rejected.is_empty()).then_some(rejected)
+    });
     assert!(rejected.contains("unknown_version") && rejected.contains("{\"v\":2}"), "{rejected}");
     // Somebody changed a stream behind our back.
     connection.jetstream().delete_stream("KV_STEPWELL_default_heartbeats").await.unwrap();

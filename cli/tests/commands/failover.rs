@@ -5,12 +5,12 @@ use std::process::Stdio;
 
 use stepwell_nats_server::{NatsServer, find};
 
-use crate::support::{Process, command, finish, stepwell};
+use crate::support::{Process, command, eventually, finish, stepwell};
 
 fn orchestrator(url: &str) -> Process {
     let arguments = ["orchestrator", "--no-http", "--lease", "1s"];
     let process = Process(command(url, &arguments).stderr(Stdio::null()).spawn().unwrap());
-    while stepwell(url, &["workers"]).code != 0 {}
+    eventually("the orchestrator", || (stepwell(url, &["workers"]).code == 0).then_some(()));
     process
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use stepwell_shared::api::{CompensationState, Description};
 use stepwell_shared::summary::{RunSummary, Status};
 
-use crate::support::Dev;
+use crate::support::{Dev, eventually};
 use crate::worker;
 
 fn status(dev: &Dev, id: &str) -> Status {
@@ -15,7 +15,7 @@ fn status(dev: &Dev, id: &str) -> Status {
 }
 
 fn wait_until_stuck(dev: &Dev, id: &str) {
-    while status(dev, id) != Status::Stuck {}
+    eventually("a compensation that fails", || (status(dev, id) == Status::Stuck).then_some(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

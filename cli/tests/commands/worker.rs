@@ -21,7 +21,7 @@ use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::{ActivityTask, Answer, Work, WorkflowTask, WorkflowTaskReply};
 use tokio::task::JoinSet;
 
-use crate::support::Dev;
+use crate::support::{Dev, eventually};
 
 /// A running worker; it ends when this is dropped.
 pub(crate) struct Worker {
@@ -56,7 +56,8 @@ pub(crate) async fn start(dev: &Dev) -> Worker {
     let announce = subject::announce(connection.namespace());
     connection.client().publish(announce, encode(&announcement).into()).await.unwrap();
     // An answer to a request means that everything before it has arrived.
-    while !dev.run(&["workers"]).ok().contains("worker-1") {}
+    let known = || dev.run(&["workers"]).ok().contains("worker-1").then_some(());
+    eventually("the worker to be known", known);
     Worker { bank_is_open, _tasks: tasks }
 }
 

@@ -22,7 +22,7 @@ const REJECTED_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many messages that were set aside are kept; the oldest go first.
 const REJECTED_MAX_MESSAGES: i64 = 100_000;
 
-/// How long a start request is recognised as a repeat after its run closed.
+/// How long a start request is recognised as a repeat, counted from the start of its run.
 const IDEMPOTENCY_MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long heartbeat details outlive their last heartbeat.

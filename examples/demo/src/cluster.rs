@@ -23,8 +23,8 @@ pub(crate) const ORDERS: &str = "orders-worker";
 
 /// How long each model call takes: what makes the demonstration last long enough to kill somebody.
 const MODEL_LATENCY_MS: u32 = 400;
-/// How long each call to the bank or the carrier takes.
-const ORDER_LATENCY_MS: u32 = 150;
+/// How long each call to the bank or the carrier takes, for the same reason.
+const ORDER_LATENCY_MS: u32 = 200;
 /// Activities at once in the workers of `models` and `orders`.
 const SLOTS: u32 = 4;
 

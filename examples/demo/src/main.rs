@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "examples/document_pipeline/documents")]
     documents: PathBuf,
     /// How many orders.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(8..=500))]
+    #[arg(long, default_value_t = 48, value_parser = clap::value_parser!(u16).range(8..=500))]
     orders: u16,
     /// Keep streams, logs, ledger, books and results in this folder, which must be empty or not exist.
     /// Without it they are thrown away, unless something fails.

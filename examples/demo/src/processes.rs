@@ -92,6 +92,22 @@ impl Processes {
         Ok(child.id())
     }
 
+    /// Stops `name` where it is (SIGSTOP), until it goes on or is killed.
+    pub(crate) fn freeze(&self, name: &str) {
+        self.signal(name, "-STOP");
+    }
+
+    /// Lets `name` go on (SIGCONT).
+    pub(crate) fn go_on(&self, name: &str) {
+        self.signal(name, "-CONT");
+    }
+
+    fn signal(&self, name: &str, signal: &str) {
+        if let Some((_, child)) = self.running.iter().find(|(running, _)| *running == name) {
+            send(child, signal);
+        }
+    }
+
     /// The process ids of all that were killed.
     pub(crate) fn killed(&self) -> &BTreeSet<u32> {
         &self.killed
@@ -111,7 +127,7 @@ impl Processes {
     /// Asks all to end (SIGTERM), the workers first, and waits; whoever takes too long is killed.
     pub(crate) fn stop(&mut self) {
         while let Some((_, mut child)) = self.running.pop() {
-            terminate(&child);
+            send(&child, "-TERM"); // whoever cannot be asked is killed after the timeout
             let deadline = Instant::now() + STOP_TIMEOUT;
             while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 std::thread::sleep(POLL);
@@ -136,9 +152,9 @@ impl Drop for Processes {
     }
 }
 
-/// The standard library can only kill; `kill` is part of every system that has SIGTERM.
-fn terminate(child: &Child) {
+/// The standard library can only kill; `kill` is part of every system that has signals.
+fn send(child: &Child, signal: &str) {
     let mut command = Command::new("kill");
-    command.arg("-TERM").arg(child.id().to_string()).stdout(Stdio::null()).stderr(Stdio::null());
-    let _ = command.status(); // whoever cannot be asked is killed after the timeout
+    command.arg(signal).arg(child.id().to_string()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _ = command.status();
 }

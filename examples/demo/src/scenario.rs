@@ -20,10 +20,20 @@ use crate::verdict::{self, Evidence};
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long the next stage may take to come. Far more than it needs: whoever gets there has a bug to show.
-const STAGE_TIMEOUT: Duration = Duration::from_secs(60);
+const STAGE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How often a worker is stopped to see whether it can be killed in the middle of its work.
+const TRIES: usize = 100;
 
 /// How long the killed stay away.
 const ABSENCE: Duration = Duration::from_secs(1);
+
+/// So many documents are approved before the last one is killed; the others when nobody is killed any more, so
+/// that enough runs are open until then, however fast the workers are.
+const APPROVED_EARLY: usize = 4;
+
+/// Fewest steps of a document that is approved: saving its pieces, saving the rest.
+const STEPS_OF_APPROVED: usize = 2;
 
 /// Fewest runs that must be open when somebody is killed, for it to be "in the middle".
 const FEWEST_OPEN: usize = 8;
@@ -66,7 +76,8 @@ async fn act(arguments: &Arguments, folder: &Folder) -> Result<bool> {
         orchestrator_kills: Vec::new(),
     };
     scenario.start_runs(&client).await?;
-    scenario.kill_and_start_again().await?;
+    scenario.kill_and_start_again(&client).await?;
+    scenario.approve(&client, APPROVED_EARLY, usize::MAX);
     scenario.until("all runs are closed", |scenario, _| scenario.closed.len() == scenario.runs.len()).await?;
     scenario.judge(folder).await
 }
@@ -77,10 +88,6 @@ impl Scenario {
             runs::start(client, run).await?;
             let (connection, id) = (self.cluster.connection.clone(), run.id.clone());
             self.closing.spawn(async move { runs::closed(&connection, &id).await });
-            if let Work::Document { approved: true } = run.work {
-                let (client, id) = (client.clone(), run.id.clone());
-                self.approving.spawn(async move { runs::approve(&client, &id).await });
-            }
         }
         let documents = self.runs.iter().filter(|run| matches!(run.work, Work::Document { .. })).count();
         let orders = self.runs.len() - documents;
@@ -88,19 +95,25 @@ impl Scenario {
         Ok(())
     }
 
-    /// A worker of each queue and the orchestrator, each while it works.
-    async fn kill_and_start_again(&mut self) -> Result<()> {
-        self.until("the models worker works", |scenario, counts| scenario.at_work(MODELS, counts, 4, 2))
-            .await?;
-        self.kill(MODELS)?;
-        self.until("the orders worker works", |scenario, counts| scenario.at_work(ORDERS, counts, 30, 2))
-            .await?;
-        self.kill(ORDERS)?;
+    /// Approves the documents that somebody approves, without the first ones, and not more than so many.
+    fn approve(&mut self, client: &Client, without: usize, most: usize) {
+        let approved = self.runs.iter().filter(|run| matches!(run.work, Work::Document { approved: true }));
+        for run in approved.skip(without).take(most) {
+            let (client, id) = (client.clone(), run.id.clone());
+            self.approving.spawn(async move { runs::approve(&client, &id).await });
+        }
+    }
+
+    /// A worker of each queue and the orchestrator, each while it works. What is waited for after the first two
+    /// comes however little is left to do: what they executed is executed again, and documents are approved.
+    async fn kill_and_start_again(&mut self, client: &Client) -> Result<()> {
+        self.kill_at_work(MODELS, 4).await?;
+        self.kill_at_work(ORDERS, 20).await?;
         self.absence().await?;
         self.start_again(MODELS)?;
         self.start_again(ORDERS)?;
         self.until("both work again", |scenario, counts| {
-            scenario.at_work(MODELS, counts, 1, 2) && scenario.at_work(ORDERS, counts, 1, 2)
+            scenario.at_work(MODELS, counts, 1, 0) && scenario.at_work(ORDERS, counts, 1, 0)
         })
         .await?;
         self.kill(ORCHESTRATOR)?;
@@ -108,7 +121,9 @@ impl Scenario {
         self.absence().await?;
         self.start_again(ORCHESTRATOR)?;
         let before = self.progress.counts()?.finished();
-        self.until("work goes on", |_, counts| counts.finished() >= before + 10).await?;
+        self.approve(client, 0, APPROVED_EARLY);
+        let after = before + APPROVED_EARLY * STEPS_OF_APPROVED;
+        self.until("work goes on", |_, counts| counts.finished() >= after).await?;
         self.kill(DOCUMENTS)?;
         self.absence().await?;
         self.start_again(DOCUMENTS)
@@ -125,6 +140,21 @@ impl Scenario {
             .processes
             .pid(name)
             .is_some_and(|pid| counts.finished_by(pid) >= finished && counts.in_flight_of(pid) >= in_flight)
+    }
+
+    /// Kills a worker that has ended so many attempts and executes two steps at least. It is stopped before
+    /// that is looked at, so that it does not end them meanwhile.
+    async fn kill_at_work(&mut self, name: &'static str, finished: usize) -> Result<()> {
+        for _ in 0..TRIES {
+            let what = format!("{name} works");
+            self.until(&what, |scenario, counts| scenario.at_work(name, counts, finished, 2)).await?;
+            self.cluster.processes.freeze(name);
+            if self.at_work(name, &self.progress.counts()?, finished, 2) {
+                return self.kill(name);
+            }
+            self.cluster.processes.go_on(name);
+        }
+        bail!("{name} was stopped {TRIES} times, and never in the middle of its work")
     }
 
     fn kill(&mut self, name: &str) -> Result<()> {

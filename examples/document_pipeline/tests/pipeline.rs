@@ -19,7 +19,8 @@ use ::document_pipeline::results;
 use ::document_pipeline::workflow::{APPROVE, Outcome, STAGE, Stage, Submission, document_pipeline};
 use example_ledger::{Ledger, Phase};
 use stepwell::prelude::*;
-use stepwell::{CancellationToken, ConnectionOptions, ResultError};
+use stepwell::shared::error_code::ErrorCode;
+use stepwell::{CancellationToken, ConnectionOptions, RequestError, ResultError};
 use stepwell_nats_server::NatsServer;
 use stepwell_orchestrator::Options;
 
@@ -107,11 +108,18 @@ async fn in_time<T>(work: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work.into_future()).await.expect("it took far too long")
 }
 
+/// Whether a query came before the workers, or before they had the run.
+fn not_yet(error: &RequestError) -> bool {
+    matches!(error.code(), Some(ErrorCode::Unavailable | ErrorCode::QueryFailed))
+}
+
 async fn awaiting_approval(run: &WorkflowHandle<Outcome>) -> String {
     let asking = async {
         loop {
-            if let Stage::AwaitingApproval { summary } = run.query(STAGE, ()).await.unwrap() {
-                return summary;
+            match run.query(STAGE, ()).await {
+                Ok(Stage::AwaitingApproval { summary }) => return summary,
+                Ok(_) => {}
+                Err(error) => assert!(not_yet(&error), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -2,10 +2,12 @@
 
 use stepwell_shared::api::CompensationState;
 use stepwell_shared::error_code::ErrorCode;
-use stepwell_shared::failure::{Failure, FailureKind};
+use stepwell_shared::failure::{Failure, FailureKind, recorded_text};
 use stepwell_shared::history::{Event, RunStarted};
 use stepwell_shared::ids::{Name, RunId, Seq, StepId};
-use stepwell_shared::limits::{MAX_PAYLOAD_BYTES, MAX_REQUEST_ID_BYTES, MAX_TURN_EVENTS};
+use stepwell_shared::limits::{
+    MAX_PAYLOAD_BYTES, MAX_RECORD_EVENT_BYTES, MAX_REQUEST_ID_BYTES, MAX_TURN_EVENTS,
+};
 use stepwell_shared::message::{CompensationAction, Outcome};
 use stepwell_shared::options::check_duration;
 use stepwell_shared::payload::Payload;
@@ -15,6 +17,7 @@ use stepwell_shared::rng::seed_from;
 use crate::alarms::Alarm;
 use crate::input::Ruling;
 use crate::run::Run;
+use crate::size;
 use crate::step::{Step, StepState};
 
 /// Whether a start request may become a run of its own. `Err` is the ruling when it may not.
@@ -73,12 +76,12 @@ pub(crate) fn cancel(current: Option<&Run>, reason: &str) -> Result<Event, Rulin
         return Err(Ruling::Duplicate { run_id: run.run_id.clone() });
     }
     code_is_there(run)?;
-    Ok(Event::CancelRequested { reason: reason.to_owned() })
+    Ok(Event::CancelRequested { reason: recorded_text(reason) })
 }
 
 pub(crate) fn terminate(current: Option<&Run>, reason: &str) -> Result<Event, Ruling> {
     open(current)?;
-    Ok(Event::RunTerminated { reason: reason.to_owned() })
+    Ok(Event::RunTerminated { reason: recorded_text(reason) })
 }
 
 pub(crate) fn resolve(
@@ -93,7 +96,7 @@ pub(crate) fn resolve(
         let message = format!("step {seq} has no compensation that failed for good and waits for a decision");
         return Err(rejected(ErrorCode::NotStuck, message));
     }
-    Ok(Event::CompensationResolved { seq, action, reason: reason.to_owned() })
+    Ok(Event::CompensationResolved { seq, action, reason: recorded_text(reason) })
 }
 
 /// What follows from a worker's report on an attempt.
@@ -144,7 +147,8 @@ pub(crate) fn report(
             StepId::Undo(seq) => Event::CompensationCompleted { seq },
         }),
         Outcome::Failed { failure, heartbeat } => {
-            Ok(failed(run, step_id, step, failure.clone().bounded(), heartbeat.clone(), at_ms))
+            let (failure, heartbeat) = as_recorded(failure, heartbeat.as_ref());
+            Ok(failed(run, step_id, step, failure, heartbeat, at_ms))
         }
         Outcome::Cancelled {} => match step_id {
             StepId::Action(seq) if step.cancel_requested => Ok(Event::ActivityCancelled { seq }),
@@ -154,14 +158,22 @@ pub(crate) fn report(
             }
         },
         Outcome::Refused { reason } => {
-            Ok(Event::AttemptRefused { step: step_id, attempt, reason: reason.clone() })
+            Ok(Event::AttemptRefused { step: step_id, attempt, reason: recorded_text(reason) })
         }
     }
 }
 
-/// What follows from the time being `now_ms`, oldest first.
+/// What follows from the time being `now_ms`, oldest first, as much as one record takes; at least one.
 pub(crate) fn alarms(run: &Run, now_ms: u64) -> Vec<Event> {
-    run.alarms.due(now_ms).take(MAX_TURN_EVENTS).filter_map(|alarm| alarm_event(run, alarm)).collect()
+    let events = run.alarms.due(now_ms).take(MAX_TURN_EVENTS).filter_map(|alarm| alarm_event(run, alarm));
+    let mut bytes = 0;
+    // A timeout says why the attempt before it failed, which may be large.
+    let fits = |event: &Event| {
+        let full = bytes >= MAX_RECORD_EVENT_BYTES;
+        bytes += size::of_event(event);
+        !full
+    };
+    events.take_while(fits).collect()
 }
 
 /// What follows from a worker appearing: the steps that waited for its code.
@@ -230,6 +242,21 @@ fn failed(
             let heartbeat = heartbeat.or_else(|| step.heartbeat.clone());
             Event::AttemptFailed { step: id, attempt: step.attempt, failure, retry_at_ms, heartbeat }
         }
+    }
+}
+
+/// A failure and heartbeat details that are no larger than they may be. Details that are, are left out, and
+/// the failure says so: what else it tells still counts.
+fn as_recorded(failure: &Failure, heartbeat: Option<&Payload>) -> (Failure, Option<Payload>) {
+    let failure = failure.clone().bounded();
+    match heartbeat.map(Payload::size) {
+        Some(size) if size > MAX_PAYLOAD_BYTES => {
+            let remark = format!(
+                "heartbeat details of {size} bytes were left out; at most {MAX_PAYLOAD_BYTES} are kept"
+            );
+            (failure.noting(&remark), None)
+        }
+        Some(_) | None => (failure, heartbeat.cloned()),
     }
 }
 

@@ -65,7 +65,9 @@ impl Workflow {
     }
 
     /// Everything that the records say of the run, as text: the same for a live run and for one that is
-    /// rebuilt from its records. For checks; not for people, and not stable.
+    /// rebuilt from its records. Hidden because it is there for tests: what it shows is not visible outside
+    /// of this crate, it is not for people, and not stable.
+    #[doc(hidden)]
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut run = self.run().cloned();

@@ -26,6 +26,7 @@ mod input;
 mod legality;
 mod mark;
 mod run;
+mod size;
 mod step;
 mod turn;
 mod unwind;

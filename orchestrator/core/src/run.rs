@@ -10,7 +10,7 @@ use stepwell_shared::command::{Command, RunActivity};
 use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::history::{Event, RunStarted, Stall};
 use stepwell_shared::ids::{RunId, Seq, StepId};
-use stepwell_shared::limits::MAX_REMEMBERED_REQUESTS;
+use stepwell_shared::limits::{MAX_REMEMBERED_REQUESTS, MAX_TASK_PAYLOAD_BYTES};
 use stepwell_shared::message::CompensationAction;
 use stepwell_shared::payload::Payload;
 use stepwell_shared::summary::Status;
@@ -392,9 +392,11 @@ impl Run {
         let key = self.idempotency_key(StepId::Action(seq));
         let Some(registered) = self.compensations.0.get_mut(&seq) else { return };
         registered.state = CompensationState::Running;
+        let fits = |output: &Payload| registered.input.size() + output.size() <= MAX_TASK_PAYLOAD_BYTES;
         let undo = UndoInput {
             input: registered.input.clone(),
-            output: registered.output.clone(),
+            // What it is without is what it must cope with anyway: an action of unknown outcome.
+            output: registered.output.clone().filter(fits),
             idempotency_key: key,
         };
         let attempt = registered.attempts_made + 1;

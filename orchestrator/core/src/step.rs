@@ -3,6 +3,7 @@
 
 use stepwell_shared::failure::Failure;
 use stepwell_shared::ids::{Name, StepId};
+use stepwell_shared::limits::MAX_TASK_PAYLOAD_BYTES;
 use stepwell_shared::options::ActivityOptions;
 use stepwell_shared::payload::Payload;
 
@@ -76,8 +77,8 @@ impl Step {
         self.leave_state(id, alarms);
         self.attempt = attempt;
         self.state = StepState::Queued { since_ms: at_ms, wanted_by };
-        if let Some(limit) = self.options.schedule_to_start_ms {
-            alarms.set(at_ms.saturating_add(limit), Alarm::ScheduleToStart(id));
+        if let Some(deadline) = self.start_deadline(at_ms) {
+            alarms.set(deadline, Alarm::ScheduleToStart(id));
         }
     }
 
@@ -122,6 +123,11 @@ impl Step {
         }
     }
 
+    /// When an attempt that lies on its queue since `since_ms` must have begun.
+    fn start_deadline(&self, since_ms: u64) -> Option<u64> {
+        self.options.schedule_to_start_ms.map(|limit| since_ms.saturating_add(limit))
+    }
+
     /// When all attempts must be over.
     pub(crate) fn close_deadline(&self) -> Option<u64> {
         self.options.schedule_to_close_ms.map(|limit| self.scheduled_at_ms.saturating_add(limit))
@@ -157,6 +163,7 @@ impl Step {
             input: self.input.clone(),
             scheduled_at_ms: since_ms,
             schedule_to_start_ms: self.options.schedule_to_start_ms,
+            expires_at_ms: min_some(self.start_deadline(since_ms), self.close_deadline()),
             // An attempt never outlives the activity's own deadline.
             start_to_close_ms: min_some(
                 self.options.start_to_close_ms,
@@ -164,7 +171,10 @@ impl Step {
             ),
             heartbeat_timeout_ms: self.options.heartbeat_timeout_ms,
             maximum_attempts: self.options.retry.maximum_attempts,
-            heartbeat: self.heartbeat.clone(),
+            heartbeat: self
+                .heartbeat
+                .clone()
+                .filter(|it| self.input.size() + it.size() <= MAX_TASK_PAYLOAD_BYTES),
             last_failure: self.last_failure.clone(),
         })
     }
@@ -172,8 +182,8 @@ impl Step {
     fn leave_state(&self, id: StepId, alarms: &mut Alarms) {
         match self.state {
             StepState::Queued { since_ms, .. } => {
-                if let Some(limit) = self.options.schedule_to_start_ms {
-                    alarms.clear(since_ms.saturating_add(limit), Alarm::ScheduleToStart(id));
+                if let Some(deadline) = self.start_deadline(since_ms) {
+                    alarms.clear(deadline, Alarm::ScheduleToStart(id));
                 }
             }
             StepState::Started { .. } => {}

@@ -4,12 +4,13 @@ use stepwell_shared::command::{Command, RunActivity};
 use stepwell_shared::history::Event;
 use stepwell_shared::ids::Name;
 use stepwell_shared::limits::{
-    MAX_DURATION_MS, MAX_PAYLOAD_BYTES, MAX_PENDING_STEPS, MAX_TURN_COMMANDS, MAX_TURN_EVENT_BYTES,
-    MAX_TURN_EVENTS,
+    MAX_DURATION_MS, MAX_PAYLOAD_BYTES, MAX_PENDING_STEPS, MAX_TURN_COMMAND_BYTES, MAX_TURN_COMMANDS,
+    MAX_TURN_EVENT_BYTES, MAX_TURN_EVENTS,
 };
 
 use crate::error::InvalidTurn;
 use crate::run::Run;
+use crate::size;
 
 /// What workflow code is to be asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,13 +38,33 @@ pub(crate) fn events_for_turn(run: &Run) -> Vec<Event> {
     let mut bytes = 0;
     let mut events = Vec::with_capacity(run.undelivered.len().min(MAX_TURN_EVENTS));
     for event in run.undelivered.iter().take(MAX_TURN_EVENTS) {
-        bytes += payload_size(event);
+        bytes += size::of_event(event);
         if bytes > MAX_TURN_EVENT_BYTES && !events.is_empty() {
             break;
         }
         events.push(event.clone());
     }
     events
+}
+
+/// Makes the answer of the code what is recorded of it: the failure with which it ends is cut like every
+/// other one, and what does not fit into a record is refused. Not asked of records that are stored: they did.
+pub(crate) fn fit(commands: &mut [Command]) -> Result<(), InvalidTurn> {
+    if let Some(Command::FailRun { failure } | Command::CancelRun { failure }) = commands.last_mut() {
+        *failure = failure.clone().bounded();
+    }
+    let mut bytes = 0;
+    for (command, position) in commands.iter().zip(1..) {
+        bytes += size::of_command(command);
+        if bytes > MAX_TURN_COMMAND_BYTES {
+            let reason = format!(
+                "with it the turn has {bytes} bytes; at most {MAX_TURN_COMMAND_BYTES} are recorded at once: ask \
+                 for less at a time, or store large inputs elsewhere and pass where"
+            );
+            return Err(InvalidTurn { position, reason });
+        }
+    }
+    Ok(())
 }
 
 /// Whether the answer of the code can be carried out in this run.
@@ -130,29 +151,4 @@ fn check_activity(activity: &RunActivity) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn payload_size(event: &Event) -> usize {
-    match event {
-        Event::RunStarted(started) => started.input.size(),
-        Event::SignalReceived { payload, .. } => payload.size(),
-        Event::ActivityCompleted { result, .. } => result.size(),
-        Event::ActivityFailed { failure, .. }
-        | Event::RunTimedOut { failure }
-        | Event::AttemptFailed { failure, .. }
-        | Event::CompensationFailed { failure, .. } => {
-            failure.message.len() + failure.details.as_ref().map_or(0, |details| details.size())
-        }
-        Event::CancelRequested { .. }
-        | Event::RunTerminated { .. }
-        | Event::AttemptStarted { .. }
-        | Event::AttemptRefused { .. }
-        | Event::AttemptScheduled { .. }
-        | Event::ActivityCancelled { .. }
-        | Event::TimerFired { .. }
-        | Event::CompensationStarted { .. }
-        | Event::CompensationCompleted { .. }
-        | Event::CompensationResolved { .. }
-        | Event::CompensationsFinished { .. } => 0,
-    }
 }

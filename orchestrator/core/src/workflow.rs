@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use stepwell_shared::command::Command;
 use stepwell_shared::encoding::VERSION;
+use stepwell_shared::failure::recorded_text;
 use stepwell_shared::history::{Event, Record, RunStarted, Stall, StallKind, Turn};
 use stepwell_shared::ids::{Name, RunId, StepId, WorkerId, WorkflowId};
+use stepwell_shared::limits::MAX_RECORD_EVENT_BYTES;
 use stepwell_shared::summary::{RunSummary, Status};
 
 use crate::alarms::CANCEL_REPEAT_MS;
@@ -14,7 +16,7 @@ use crate::error::{IllegalRecord, InvalidTurn};
 use crate::input::{Arrival, Input, Ruling};
 use crate::run::Run;
 use crate::turn::{self, TurnRequest};
-use crate::{decide, legality, mark};
+use crate::{decide, legality, mark, size};
 
 /// First wait before stalled code is asked again, in milliseconds; it doubles with each failure.
 const STALL_WAIT_MS: u64 = 1_000;
@@ -42,6 +44,8 @@ pub struct Commit {
     pub record: Record,
     /// What may be done once it is stored.
     pub effects: Vec<Effect>,
+    /// Whether the code was asked in vain. A record that only repeats an earlier stall has one, too.
+    pub stalled: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -49,6 +53,8 @@ struct Draft {
     /// The time of the record before.
     before_ms: u64,
     events: Vec<Event>,
+    /// How many bytes the events take at most.
+    event_bytes: usize,
     turn: Option<Turn>,
     stall: Option<Stall>,
     effects: Vec<Effect>,
@@ -118,10 +124,13 @@ impl Workflow {
         }
     }
 
-    /// Whether what is staged must be stored before `input` can be taken: a record belongs to one run.
+    /// Whether what is staged must be stored before `input` can be taken: a record belongs to one run, and
+    /// it has room for so many bytes.
     #[must_use]
     pub fn must_seal_before(&self, input: &Input) -> bool {
-        matches!(input, Input::Start { .. }) && self.draft.is_some() && self.idle()
+        let Some(draft) = &self.draft else { return false };
+        let full = draft.event_bytes >= MAX_RECORD_EVENT_BYTES;
+        full || (matches!(input, Input::Start { .. }) && self.idle())
     }
 
     /// Stages what follows without anything arriving, such as the next compensation.
@@ -165,7 +174,7 @@ impl Workflow {
     /// [`Workflow::stall`].
     pub fn answer(
         &mut self,
-        commands: Vec<Command>,
+        mut commands: Vec<Command>,
         worker: Option<WorkerId>,
         delivered: usize,
     ) -> Result<(), InvalidTurn> {
@@ -173,6 +182,7 @@ impl Workflow {
             return Err(InvalidTurn { position: 0, reason: "nobody asked the code".into() });
         };
         turn::check(run, &commands, delivered)?;
+        turn::fit(&mut commands)?;
         let turn = Turn { commands, worker, delivered: u32::try_from(delivered).unwrap_or(u32::MAX) };
         apply_turn(run, &turn, &mut draft.effects);
         run.set_stall(None);
@@ -189,7 +199,7 @@ impl Workflow {
         let failures = run.stall.as_ref().map_or(0, |stall| stall.failures).saturating_add(1);
         let wait = STALL_WAIT_MS.saturating_mul(1 << failures.min(20)).min(STALL_WAIT_MAX_MS);
         let retry_at_ms = run.at_ms.max(now_ms).saturating_add(wait);
-        let stall = Stall { kind, message, retry_at_ms, failures };
+        let stall = Stall { kind, message: recorded_text(&message), retry_at_ms, failures };
         run.set_stall(Some(stall.clone()));
         draft.stall = Some(stall);
     }
@@ -203,8 +213,9 @@ impl Workflow {
             run.at_ms = draft.before_ms;
             return None;
         }
+        let stalled = draft.stall.is_some();
         // Events without a turn leave the stall as it is; it is repeated so that the record says it.
-        if draft.stall.is_none() {
+        if !stalled {
             draft.stall.clone_from(&run.stall);
         }
         let record = Record {
@@ -223,7 +234,7 @@ impl Workflow {
             self.summarised = mark;
             effects.extend(self.summary_effect());
         }
-        Some(Commit { record, effects })
+        Some(Commit { record, effects, stalled })
     }
 
     /// Every effect that the run wants and that is not known to have ended. After a crash the shell
@@ -414,6 +425,7 @@ impl Workflow {
         // later one then changes nothing.
         if starts || legality::check(run, &event).is_ok() {
             run.apply_event(&event, &mut draft.effects);
+            draft.event_bytes += size::of_event(&event);
             draft.events.push(event);
         }
     }

@@ -15,7 +15,6 @@ use stepwell_shared::encoding::{VERSION, decode_unversioned, encode};
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::headers::ANSWER_TO;
 use stepwell_shared::ids::Name;
-use stepwell_shared::limits::MAX_MESSAGE_BYTES;
 use stepwell_shared::message::{CompensationMessage, SignalMessage, StartMessage, StopMessage};
 use stepwell_shared::subject::{self, EventAddress};
 
@@ -83,8 +82,9 @@ async fn publish<T: Serialize>(
     let connection = &api.connection;
     let subject = subject::event(connection.namespace(), &checked_workflow_id(id)?, address);
     let body = Bytes::from(encode(message));
-    if body.len() > MAX_MESSAGE_BYTES {
-        let message = format!("the request has {} bytes; at most {MAX_MESSAGE_BYTES} are taken", body.len());
+    let limit = connection.max_body();
+    if body.len() > limit {
+        let message = format!("the event has {} bytes; at most {limit} are taken", body.len());
         return Err(api_error(ErrorCode::PayloadTooLarge, message));
     }
     let unavailable = |reason: String| api_error(ErrorCode::Unavailable, reason);

@@ -19,7 +19,7 @@ use stepwell_shared::api::{ApiAnswer, ApiError};
 use stepwell_shared::encoding::encode;
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::subject;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::engine::Ground;
 use crate::shell::Shell;
@@ -27,6 +27,10 @@ use crate::workers::Workers;
 
 /// Most requests that are worked on at the same time; further ones wait.
 const MAX_REQUESTS: usize = 1_024;
+
+/// Most requests that wait for a run to close, beside those. Each looks at its run once a second. Further ones
+/// are refused: the place of one that waits may not be free for a minute.
+const MAX_WAITS: usize = 1_024;
 
 /// How long a request that became an event is waited for.
 pub(crate) const VERDICT_TIMEOUT: Duration = Duration::from_secs(8);
@@ -42,6 +46,8 @@ pub(crate) struct Api {
     pub(crate) query_timeout: Duration,
     pub(crate) workers: Arc<Workers>,
     pub(crate) active: watch::Receiver<Option<Arc<Shell>>>,
+    /// Places for requests that wait for a run to close.
+    waits: Arc<Semaphore>,
 }
 
 /// A running service.
@@ -95,6 +101,7 @@ pub(crate) async fn serve(
         query_timeout: ground.options.workflow_task_timeout,
         workers: Arc::clone(&ground.workers),
         active,
+        waits: Arc::new(Semaphore::new(MAX_WAITS)),
         connection: connection.clone(),
     };
     let room = Arc::new(Semaphore::new(MAX_REQUESTS));
@@ -132,13 +139,13 @@ async fn listen(
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let api = api.clone();
         tokio::spawn(async move {
-            answer(&api, verb, request).await;
-            drop(permit);
+            answer(&api, verb, request, permit).await;
         });
     }
 }
 
-async fn answer(api: &Api, verb: Verb, request: Request) {
+/// Answers a request that has a place among those that are worked on.
+async fn answer(api: &Api, verb: Verb, request: Request, place: OwnedSemaphorePermit) {
     let Some(reply) = request.message.reply.clone() else { return };
     let body = &request.message.payload;
     let answer = match verb {
@@ -148,7 +155,7 @@ async fn answer(api: &Api, verb: Verb, request: Request) {
         Verb::Terminate => encoded(events::stop(api, body, events::Stop::Terminate).await),
         Verb::Compensation => encoded(events::compensation(api, body).await),
         Verb::Query => encoded(reads::query(api, body).await),
-        Verb::Result => encoded(reads::result(api, body).await),
+        Verb::Result => encoded(reads::result(api, body, place).await),
         Verb::Describe => encoded(reads::describe(api, body).await),
         Verb::History => encoded(reads::history(api, body).await),
         Verb::List => encoded(reads::list(api, body).await),

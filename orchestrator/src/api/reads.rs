@@ -17,10 +17,10 @@ use stepwell_shared::limits::MAX_MESSAGE_BYTES;
 use stepwell_shared::subject::{self, Bucket, Stream};
 use stepwell_shared::summary::RunSummary;
 use stepwell_shared::task::{Answer, Work, WorkflowTask};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::events::parse;
-use super::{Api, api_error};
+use super::{Api, MAX_WAITS, api_error};
 use crate::ask::ask;
 use crate::dispatcher::{Peeked, Request};
 use crate::event_log::{self, LoadError};
@@ -75,7 +75,12 @@ pub(super) async fn query(api: &Api, body: &[u8]) -> Result<QueryAnswer, ApiErro
     }
 }
 
-pub(super) async fn result(api: &Api, body: &[u8]) -> Result<ResultAnswer, ApiError> {
+/// Gives its place among the requests that are worked on away before it begins to wait.
+pub(super) async fn result(
+    api: &Api,
+    body: &[u8],
+    place: OwnedSemaphorePermit,
+) -> Result<ResultAnswer, ApiError> {
     let request: RunRequest = parse(body)?;
     let id = checked_workflow_id(&request.id)?;
     let wait = Duration::from_millis(request.wait_ms).min(MAX_WAIT);
@@ -88,13 +93,25 @@ pub(super) async fn result(api: &Api, body: &[u8]) -> Result<ResultAnswer, ApiEr
         .subscribe(subject)
         .await
         .map_err(|error| api_error(ErrorCode::Unavailable, error.to_string()))?;
+    let run_id = request.run_id.as_deref();
+    let first = summary(api, &id, run_id).await?;
+    if first.status.closed() || wait.is_zero() {
+        return Ok(first);
+    }
+    let Ok(_waiting) = api.waits.try_acquire() else {
+        let message = format!(
+            "{MAX_WAITS} requests wait for runs to close already; ask again in a while, or with wait_ms 0"
+        );
+        return Err(api_error(ErrorCode::Unavailable, message));
+    };
+    drop(place);
     loop {
-        let summary = summary(api, &id, request.run_id.as_deref()).await?;
-        let now = tokio::time::Instant::now();
-        if summary.status.closed() || now >= until {
-            return Ok(summary);
+        let look_again = until.min(tokio::time::Instant::now() + LOOK_AGAIN);
+        let _ = tokio::time::timeout_at(look_again, closed.next()).await;
+        let seen = summary(api, &id, run_id).await?;
+        if seen.status.closed() || tokio::time::Instant::now() >= until {
+            return Ok(seen);
         }
-        let _ = tokio::time::timeout_at(until.min(now + LOOK_AGAIN), closed.next()).await;
     }
 }
 

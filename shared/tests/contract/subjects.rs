@@ -25,7 +25,7 @@ fn address() -> impl Strategy<Value = EventAddress> {
         Just(EventAddress::Terminate),
         (name(), step)
             .prop_map(|(run, step)| EventAddress::Report { run_id: RunId::new(run.as_str()).unwrap(), step }),
-        any::<u32>().prop_map(|seq| EventAddress::Compensation { seq }),
+        (1u32..).prop_map(|seq| EventAddress::Compensation { seq }),
     ]
 }
 
@@ -91,6 +91,11 @@ fn malformed_subjects_say_why() {
         ("stepwell.default.event.0.=FF.cancel", ErrorCode::MalformedSubject),
         ("stepwell.default.event.0.a=.cancel", ErrorCode::MalformedSubject),
         ("stepwell.default.event.0.a.compensation.x", ErrorCode::MalformedSubject),
+        ("stepwell.default.event.0.a.compensation.0", ErrorCode::MalformedSubject),
+        ("stepwell.default.event.0.a.compensation.007", ErrorCode::MalformedSubject),
+        ("stepwell.default.event.0.a.compensation.+7", ErrorCode::MalformedSubject),
+        ("stepwell.default.event.0.a.compensation.undo-7", ErrorCode::MalformedSubject),
+        ("stepwell.default.event.0.a.compensation.4294967296", ErrorCode::MalformedSubject),
         ("stepwell.default.event.0.=0A.cancel", ErrorCode::InvalidId),
         ("stepwell.default.event.0.a.start.or$der", ErrorCode::InvalidId),
         ("stepwell.default.event.0.a.activity.run.07", ErrorCode::InvalidId),

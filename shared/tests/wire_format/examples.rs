@@ -23,7 +23,8 @@ use stepwell_shared::rejection::Rejection;
 use stepwell_shared::retry::RetryPolicy;
 use stepwell_shared::summary::{RunSummary, Status};
 use stepwell_shared::task::{
-    ActivityTask, Answer, CancelActivity, UndoInput, Work, WorkflowTask, WorkflowTaskReply,
+    ActivityTask, Answer, CancelActivity, HeldTasks, RollCall, UndoInput, Work, WorkflowTask,
+    WorkflowTaskReply,
 };
 
 /// The time at which everything happens, in milliseconds since 1970.
@@ -88,7 +89,7 @@ fn word<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value).unwrap().as_str().unwrap().to_owned()
 }
 
-const ERROR_CODES: [ErrorCode; 18] = [
+const ERROR_CODES: [ErrorCode; 17] = [
     ErrorCode::MalformedSubject,
     ErrorCode::MalformedBody,
     ErrorCode::UnknownVersion,
@@ -102,7 +103,6 @@ const ERROR_CODES: [ErrorCode; 18] = [
     ErrorCode::UnknownStep,
     ErrorCode::WrongToken,
     ErrorCode::NotStuck,
-    ErrorCode::LimitReached,
     ErrorCode::StorageFull,
     ErrorCode::Unavailable,
     ErrorCode::QueryFailed,
@@ -159,11 +159,10 @@ fn the_lists_are_complete() {
         ErrorCode::UnknownStep => 10,
         ErrorCode::WrongToken => 11,
         ErrorCode::NotStuck => 12,
-        ErrorCode::LimitReached => 13,
-        ErrorCode::StorageFull => 14,
-        ErrorCode::Unavailable => 15,
-        ErrorCode::QueryFailed => 16,
-        ErrorCode::Internal => 17,
+        ErrorCode::StorageFull => 13,
+        ErrorCode::Unavailable => 14,
+        ErrorCode::QueryFailed => 15,
+        ErrorCode::Internal => 16,
     };
     assert!(ERROR_CODES.iter().map(code).eq(0..ERROR_CODES.len()));
     assert!(ERROR_CODES.iter().all(|code| word(code) == code.name()));
@@ -316,6 +315,7 @@ fn tasks() -> Vec<Example> {
                 token: TOKEN.into(),
                 scheduled_at_ms: NOW,
                 schedule_to_start_ms: Some(60_000),
+                expires_at_ms: Some(1_788_000_060_950),
                 start_to_close_ms: Some(10_000),
                 heartbeat_timeout_ms: Some(5_000),
                 maximum_attempts: Some(5),
@@ -332,6 +332,8 @@ fn tasks() -> Vec<Example> {
             },
         ),
         Example::one("CancelActivity", &CancelActivity { v: 1, run_id: run(), step: StepId::Action(1) }),
+        Example::one("RollCall", &RollCall { v: 1, worker: worker() }),
+        Example::one("HeldTasks", &HeldTasks { v: 1, worker: worker(), tasks: vec![4_711, 4_720] }),
         Example::one(
             "WorkflowTask",
             &workflow_task(Work::Turn { at_ms: NOW + 950, events: vec![completed()], index: 2 }),
@@ -687,7 +689,7 @@ fn announcement() -> Announcement {
         activities: vec![name("charge_card"), name("refund_card")],
         slots: 8,
         slots_used: 1,
-        host: "shop-1 (4711)".into(),
+        host: "shop-1/4711".into(),
         leaving: false,
     }
 }

@@ -403,7 +403,7 @@ impl Orchestrator {
         if world.dies_at(self.pid, Point::AppendStored) {
             return;
         }
-        let Commit { record, effects } = appending.commit;
+        let Commit { record, effects, .. } = appending.commit;
         if record.index == 1 {
             held.first_sequence = first;
         }
@@ -554,6 +554,7 @@ fn task_message(world: &World, workflow: &Workflow, run_id: &RunId, dispatch: Di
         token: token(run_id.as_str(), &step.to_string(), dispatch.attempt),
         scheduled_at_ms: dispatch.scheduled_at_ms,
         schedule_to_start_ms: dispatch.schedule_to_start_ms,
+        expires_at_ms: dispatch.expires_at_ms,
         start_to_close_ms: dispatch.start_to_close_ms,
         heartbeat_timeout_ms: dispatch.heartbeat_timeout_ms,
         maximum_attempts: dispatch.maximum_attempts,

@@ -61,6 +61,8 @@ pub(crate) struct Orchestrator {
 pub(crate) struct Recovery {
     pub(crate) history_sequence: u64,
     pub(crate) tasks: BTreeSet<String>,
+    /// The last sequence of TASKS when they were read.
+    last_task: u64,
     /// Workflows that are to be looked at when everything has been read, and those that are looked at now.
     pub(crate) later: BTreeSet<WorkflowId>,
     pub(crate) now: BTreeSet<WorkflowId>,
@@ -202,8 +204,9 @@ impl Orchestrator {
                 self.next = 1;
                 Request::TaskIds
             }
-            Answer::TaskIds(ids) => {
+            Answer::TaskIds(ids, last) => {
                 self.recovery.tasks = ids.into_iter().collect();
+                self.recovery.last_task = last;
                 Request::Entries(Bucket::Timers)
             }
             Answer::Entries(entries) if self.next == 1 => {
@@ -541,6 +544,7 @@ impl Orchestrator {
         if !over || world.is_zombie(self.pid) {
             return;
         }
+        self.forget_tasks(world);
         for partition in 0..world.partitions {
             let sequence = self.floors.floor(partition);
             if self.written[partition as usize] != sequence {
@@ -552,6 +556,17 @@ impl Orchestrator {
                     return;
                 }
             }
+        }
+    }
+
+    /// Forgets which tasks there were when all of them are gone and every report on them is taken in.
+    fn forget_tasks(&mut self, world: &mut World) {
+        let all = subject::all_tasks(&world.namespace);
+        let first = world.server.read(Stream::Tasks, &all, 0, 1).first().map_or(u64::MAX, |it| it.sequence);
+        let last_event = world.server.last_sequence(Stream::Events);
+        let taken_in = (0..world.partitions).all(|it| self.floors.floor(it) >= last_event);
+        if first > self.recovery.last_task && taken_in {
+            self.recovery.tasks.clear();
         }
     }
 

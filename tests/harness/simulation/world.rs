@@ -197,7 +197,8 @@ pub(crate) enum Answer {
     Events(Vec<Stored>, usize),
     /// The messages of the subject, and the sequence of the last.
     History(Vec<Stored>, u64),
-    TaskIds(Vec<String>),
+    /// The ids of the tasks that are there, and the sequence of the last.
+    TaskIds(Vec<String>, u64),
     Last(u64),
     Entries(Vec<(String, Vec<u8>)>),
     Value(Option<Entry>),
@@ -676,7 +677,8 @@ impl World {
             Request::TaskIds => {
                 let all = stepwell_shared::subject::all_tasks(&self.namespace);
                 let tasks = self.server.read(Stream::Tasks, &all, 0, usize::MAX);
-                Answer::TaskIds(tasks.into_iter().filter_map(|task| task.message_id).collect())
+                let last = tasks.last().map_or(0, |task| task.sequence);
+                Answer::TaskIds(tasks.into_iter().filter_map(|task| task.message_id).collect(), last)
             }
             Request::Last(stream) => Answer::Last(self.server.last_sequence(stream)),
             Request::Entries(bucket) => Answer::Entries(self.server.entries(bucket)),

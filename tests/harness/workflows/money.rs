@@ -19,6 +19,8 @@ pub struct Plan {
     pub account: String,
     /// The amounts are 1 up to this.
     pub steps: i64,
+    /// The last booking waits here.
+    pub gate: Option<String>,
 }
 
 impl Plan {
@@ -29,8 +31,11 @@ impl Plan {
     }
 
     fn deposits(&self) -> impl Iterator<Item = Deposit> + use<> {
-        let account = self.account.clone();
-        (1..=self.steps).map(move |amount| Deposit { account: account.clone(), amount })
+        let Self { account, steps, gate } = self.clone();
+        (1..=steps).map(move |amount| {
+            let gate = gate.clone().filter(|_| amount == steps);
+            Deposit { account: account.clone(), amount, gate }
+        })
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stepwell_connection::chunked;
@@ -17,6 +20,10 @@ use super::error::RequestError;
 /// Longest wait for an answer. A query may have to replay a long history first.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// After this time without an answer the same is asked once more, of whoever takes it: the orchestrator that
+/// took it first may be gone. Nothing that is asked here changes anything.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
 impl Client {
     /// Asks `api.<verb>`.
     pub(crate) async fn ask<T: DeserializeOwned>(
@@ -25,12 +32,26 @@ impl Client {
         request: &impl Serialize,
     ) -> Result<T, RequestError> {
         let subject = subject::api(self.connection().namespace(), verb);
-        let answer = chunked::request(self.connection(), subject, encode(request), TIMEOUT).await?;
+        let answer = self.first_answer(&subject, encode(request).into()).await?;
         match serde_json::from_slice::<ApiAnswer<T>>(&answer) {
             Ok(ApiAnswer::Ok(answer)) => Ok(answer),
             Ok(ApiAnswer::Error(error)) => Err(error.into()),
             Err(error) => Err(RequestError::Answer(error.to_string())),
         }
+    }
+
+    /// The first answer of those that are asked.
+    async fn first_answer(&self, subject: &str, body: Bytes) -> Result<Vec<u8>, chunked::RequestError> {
+        let ask = |time| chunked::request(self.connection(), subject, body.clone(), time);
+        let mut asked = FuturesUnordered::from_iter([ask(TIMEOUT)]);
+        for number in 1.. {
+            match tokio::time::timeout(ASK_AGAIN, asked.next()).await {
+                Ok(Some(answer)) => return answer,
+                Ok(None) => break,
+                Err(_) => asked.push(ask(TIMEOUT.saturating_sub(ASK_AGAIN * number))),
+            }
+        }
+        Err(chunked::RequestError::TimedOut { after: TIMEOUT })
     }
 }
 

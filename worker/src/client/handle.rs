@@ -50,7 +50,8 @@ impl<O> WorkflowHandle<O> {
     /// Sends a signal. Returns when it is recorded.
     ///
     /// # Errors
-    /// [`RequestError`]; with `not_found` when the workflow has no open run.
+    /// [`RequestError`]; with `not_found` when there is no such workflow, with `already_closed` when its run
+    /// is closed or its code has returned.
     pub async fn signal<T: Serialize>(&self, signal: Signal<T>, payload: T) -> Result<(), RequestError> {
         self.signal_untyped(signal.name(), payload).await
     }
@@ -71,7 +72,8 @@ impl<O> WorkflowHandle<O> {
     /// Asks the workflow to stop. Its code may clean up first; what it did is undone.
     ///
     /// # Errors
-    /// [`RequestError`]; with `not_found` when the workflow has no open run.
+    /// [`RequestError`]; with `not_found` when there is no such workflow, with `already_closed` when its run
+    /// is closed or its code has returned.
     pub async fn cancel(&self, reason: impl Into<String>) -> Result<(), RequestError> {
         self.send(EventAddress::Cancel, &StopMessage { v: VERSION, reason: reason.into() }).await
     }
@@ -79,7 +81,8 @@ impl<O> WorkflowHandle<O> {
     /// Ends the workflow without asking its code. Nothing is undone.
     ///
     /// # Errors
-    /// [`RequestError`]; with `not_found` when the workflow has no open run.
+    /// [`RequestError`]; with `not_found` when there is no such workflow, with `already_closed` when its run
+    /// is closed.
     pub async fn terminate(&self, reason: impl Into<String>) -> Result<(), RequestError> {
         self.send(EventAddress::Terminate, &StopMessage { v: VERSION, reason: reason.into() }).await
     }

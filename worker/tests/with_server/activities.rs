@@ -217,7 +217,7 @@ async fn heartbeats_keep_an_attempt_alive_and_reach_the_next_one() {
     let beats = ActivityCode::from_fn("beats", |ctx, _| async move {
         let first = ctx.last_heartbeat::<u32>().unwrap_or(0);
         for beat in first..first + 10 {
-            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
             ctx.heartbeat(beat);
         }
         Ok(json(first))
@@ -225,7 +225,7 @@ async fn heartbeats_keep_an_attempt_alive_and_reach_the_next_one() {
     let _worker = world.run(world.worker().await.activity_code(beats)).await;
     let mut reports = world.reports().await;
     let task =
-        ActivityTask { heartbeat_timeout_ms: Some(200), heartbeat: Some(json(4)), ..task("beats", 1, ()) };
+        ActivityTask { heartbeat_timeout_ms: Some(2_000), heartbeat: Some(json(4)), ..task("beats", 1, ()) };
     world.publish(&task).await;
     assert_eq!(reports.outcome().await, Outcome::Completed { result: json(4) });
 }

@@ -126,7 +126,7 @@ async fn a_long_attempt_is_kept_alive() {
         durable_name: Some(QUEUE.to_owned()),
         filter_subject: format!("stepwell.default.task.{QUEUE}"),
         ack_policy: AckPolicy::Explicit,
-        ack_wait: Duration::from_millis(600),
+        ack_wait: Duration::from_secs(3),
         ..pull::Config::default()
     };
     let jetstream = world.connection.jetstream();

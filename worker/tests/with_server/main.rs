@@ -8,6 +8,7 @@ mod client;
 mod end_to_end;
 mod fetching;
 mod observing;
+mod old_tasks;
 mod shutdown;
 mod support;
 mod workflow_tasks;

@@ -180,6 +180,7 @@ pub(crate) fn task(activity: &str, seq: u32, input: impl Serialize) -> ActivityT
         token: format!("token-{seq}"),
         scheduled_at_ms: stepwell_connection::clock::now_ms(),
         schedule_to_start_ms: None,
+        expires_at_ms: None,
         start_to_close_ms: Some(60_000),
         heartbeat_timeout_ms: None,
         maximum_attempts: None,

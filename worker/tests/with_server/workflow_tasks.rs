@@ -1,5 +1,6 @@
 //! How workflow tasks are answered. The test keeps the history.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stepwell::prelude::*;
@@ -10,6 +11,9 @@ use stepwell::shared::ids::{WorkerId, WorkflowId};
 use stepwell::shared::subject;
 use stepwell::shared::task::{Answer, Work, WorkflowTask, WorkflowTaskReply};
 use stepwell_connection::chunked;
+use tracing::Subscriber;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::support::{PATIENCE, QUEUE, RunningWorker, World, json, name, queue, run_id, within};
 
@@ -49,6 +53,19 @@ async fn talkative(ctx: WorkflowContext) -> Result<(), WorkflowError> {
     let text = "x".repeat(400_000);
     let calls = (0..5).map(|_| ctx.run_untyped("print", json(&text)).start_to_close(secs(1)));
     let _ = join_all(calls).await;
+    Ok(())
+}
+
+/// Says what it does, in both ways in which workflow code can.
+#[workflow]
+async fn chats(ctx: WorkflowContext) -> Result<(), WorkflowError> {
+    let steps = ctx.answer(STEPS, 0);
+    for step in 1..=3 {
+        workflow_info!(ctx, "said before step {step}");
+        tracing::info!("traced before step {step}");
+        ctx.run(double, step).await?;
+        steps.set(step);
+    }
     Ok(())
 }
 
@@ -300,6 +317,64 @@ async fn queries_are_answered_from_the_state_as_it_is() {
         run.step(completed(3, 8)).await;
         // Closed runs answer, too.
         assert_eq!(run.query("steps").await.answer, Answer::QueryResult { result: json(3) });
+    }
+}
+
+/// What is logged on a thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
+        let log = self.clone();
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || log.clone())
+    }
+
+    /// Before which steps the code of [`chats`] spoke in this way.
+    fn steps(&self, way: &str) -> Vec<u32> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let steps = text.lines().filter_map(|line| line.split_once(&format!("{way} before step ")));
+        steps.map(|(_, step)| step.trim().parse().unwrap()).collect()
+    }
+}
+
+// The worker runs on the test's thread, where the log is.
+#[tokio::test(flavor = "current_thread")]
+async fn what_was_logged_before_is_not_logged_again_by_a_replay() {
+    for (cached, replays) in [(10, false), (0, true)] {
+        // A subscriber that knows of replays, and one that does not: the macro needs none that does.
+        let (muted, raw) = (Log::default(), Log::default());
+        let knowing = muted.layer().with_filter(stepwell::log::not_replaying());
+        let subscriber = tracing_subscriber::registry().with(knowing).with(raw.layer());
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let said = || [muted.steps("said"), muted.steps("traced"), raw.steps("said")];
+        let world = World::new().await;
+        let _worker = world.run(world.worker().await.max_cached_workflows(cached).workflow(chats)).await;
+        let mut run = Run::new(world, "chats").await;
+        run.step(started("chats", 0)).await;
+        for step in 1..=3 {
+            let once: Vec<u32> = (1..=step).collect();
+            assert_eq!(said(), [&once[..]; 3]);
+            let query = run.query("steps").await;
+            assert_eq!(query.answer, Answer::QueryResult { result: json(step - 1) });
+            assert_eq!(query.replayed, replays);
+            assert_eq!(said(), [&once[..]; 3], "a question makes the code say nothing");
+            let (_, replayed) = run.step(completed(step, 2 * step)).await;
+            assert_eq!(replayed, replays);
+        }
+        assert_eq!(said(), [[1, 2, 3]; 3]);
+        assert_eq!(raw.steps("traced").len() > 3, replays, "it was retraced");
     }
 }
 

@@ -15,6 +15,7 @@ mod records;
 mod reports;
 mod retries;
 mod sagas;
+mod sizes;
 mod stalls;
 mod starting;
 mod stopping;

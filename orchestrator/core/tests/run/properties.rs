@@ -165,7 +165,7 @@ fn record(world: &mut World, seed: u64) {
                 world.workflow.stall(StallKind::Panic, "a reason".into(), world.now_ms);
             }
         }
-        let Some(Commit { record, effects }) = world.workflow.seal() else { return };
+        let Some(Commit { record, effects, .. }) = world.workflow.seal() else { return };
         world.records.push(record);
         world.keep(effects);
     }

@@ -1,10 +1,10 @@
 //! Reports of workers, in every state that a step may be in.
 
-use stepwell_orchestrator_core::{Effect, Ruling};
+use stepwell_orchestrator_core::{Effect, Input, Ruling};
 use stepwell_shared::error_code::ErrorCode;
-use stepwell_shared::failure::FailureKind;
-use stepwell_shared::history::Event;
-use stepwell_shared::limits::MAX_PAYLOAD_BYTES;
+use stepwell_shared::failure::{Failure, FailureKind, recorded_text};
+use stepwell_shared::history::{Event, StallKind};
+use stepwell_shared::limits::{MAX_FAILURE_TEXT_BYTES, MAX_PAYLOAD_BYTES};
 use stepwell_shared::message::Outcome;
 
 use crate::support::*;
@@ -142,6 +142,51 @@ fn a_result_that_is_too_large_is_a_failure() {
     // What a compensation returns is nobody's business.
     world.gets(report("undo-1", 1, Outcome::Completed { result }));
     assert_eq!(world.status(), "compensated");
+}
+
+/// Details and heartbeat details that are too large are left out, and the failure says so. The details of
+/// the heartbeat before are better than none.
+#[test]
+fn what_is_too_large_in_a_failure_is_left_out() {
+    let mut world = World::running([run(1)]);
+    let failed = |attempt, heartbeat| {
+        let failure = Failure { details: Some(payload(heartbeat)), ..application("Broken") };
+        report("1", attempt, Outcome::Failed { failure, heartbeat: Some(payload(heartbeat)) })
+    };
+    let large = "x".repeat(MAX_PAYLOAD_BYTES);
+    world.gets(failed(1, "page 3"));
+    world.sleeps(1_000);
+    world.gets(failed(2, &large));
+    let Event::AttemptFailed { failure, heartbeat, .. } = world.last_event() else {
+        panic!("{:?}", world.last_event())
+    };
+    assert_eq!((&failure.details, heartbeat), (&None, &Some(payload("page 3"))));
+    assert_eq!(
+        failure.message,
+        "it did not work [details of 524290 bytes were left out; at most 524288 are kept] [heartbeat details of \
+         524290 bytes were left out; at most 524288 are kept]"
+    );
+}
+
+/// Texts for people are cut, whoever sends them.
+#[test]
+fn reasons_are_cut() {
+    let reason = "x".repeat(MAX_FAILURE_TEXT_BYTES + 1);
+    let cut = recorded_text(&reason);
+    let mut world = World::running([run(1)]);
+    world.gets(report("1", 1, Outcome::Refused { reason: reason.clone() }));
+    assert_eq!(
+        world.last_event(),
+        &Event::AttemptRefused { step: "1".parse().unwrap(), attempt: 1, reason: cut.clone() }
+    );
+    world.gets(Input::Cancel { reason: reason.clone() });
+    assert_eq!(world.last_event(), &Event::CancelRequested { reason: cut.clone() });
+    world.workflow.turn_request(world.now_ms).expect("the code is asked");
+    world.workflow.stall(StallKind::Panic, reason.clone(), world.now_ms);
+    world.settle();
+    assert_eq!(world.workflow.stalled().unwrap().message, cut);
+    world.gets(Input::Terminate { reason });
+    assert_eq!(world.last_event(), &Event::RunTerminated { reason: cut });
 }
 
 /// An activity that ends as cancelled though nobody asked has failed.

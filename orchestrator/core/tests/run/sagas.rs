@@ -4,7 +4,8 @@ use stepwell_orchestrator_core::Effect;
 use stepwell_shared::command::Command;
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::failure::{Failure, FailureKind};
-use stepwell_shared::message::CompensationAction;
+use stepwell_shared::limits::MAX_PAYLOAD_BYTES;
+use stepwell_shared::message::{CompensationAction, Outcome};
 use stepwell_shared::payload::Payload;
 use stepwell_shared::task::UndoInput;
 
@@ -327,4 +328,19 @@ fn compensate_undoes_what_came_before_it() {
     world.gets(completed("4", 1));
     world.gets(completed("undo-1", 1));
     assert_eq!(world.compensations(), ["1 Completed", "4 Registered"]);
+}
+
+/// Input and output of the action are as large as they may be: together they do not fit into a task.
+#[test]
+fn an_output_that_does_not_fit_is_left_out() {
+    let large = payload("x".repeat(MAX_PAYLOAD_BYTES - 2));
+    let Command::RunActivity(mut run) = undoable(1) else { panic!("no activity") };
+    run.input = large.clone();
+    let mut world = World::running([Command::RunActivity(run)]);
+    let outcome = Outcome::Completed { result: large.clone() };
+    world.gets(report("1", 1, outcome));
+    world.turn([fail()]);
+    let inputs = undo_inputs(&mut world);
+    assert_eq!(inputs.len(), 1);
+    assert_eq!((&inputs[0].input, &inputs[0].output), (&large, &None));
 }

@@ -88,6 +88,35 @@ fn events_wait_while_a_run_is_stalled() {
     assert_eq!(world.records.last().unwrap().stall, None);
 }
 
+/// Only a question that was asked in vain is a new stall; records repeat the old one.
+#[test]
+fn a_stall_that_is_repeated_is_none_of_its_own() {
+    let mut world = World::new();
+    world.start();
+    let mut commit = |change: &dyn Fn(&mut World)| {
+        change(&mut world);
+        let commit = world.workflow.seal().expect("a record");
+        assert!(commit.record.stall.is_some());
+        commit.stalled
+    };
+    let asked_in_vain = |world: &mut World| {
+        world.workflow.turn_request(world.now_ms).expect("the code is asked");
+        world.workflow.stall(StallKind::Panic, "a reason".into(), world.now_ms);
+    };
+    let signalled = |world: &mut World| {
+        let arrival = world.arrival(signal(None));
+        world.workflow.receive(&arrival, world.now_ms);
+    };
+    assert!(commit(&asked_in_vain));
+    assert!(!commit(&signalled));
+    assert!(commit(&|world| {
+        world.now_ms += 2_000;
+        let wake = stepwell_orchestrator_core::Arrival { sequence: None, input: Input::Wake };
+        world.workflow.receive(&wake, world.now_ms);
+        asked_in_vain(world);
+    }));
+}
+
 /// A stalled run can be terminated.
 #[test]
 fn a_stalled_run_can_be_ended() {

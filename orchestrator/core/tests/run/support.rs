@@ -160,7 +160,7 @@ impl World {
     pub(crate) fn settle(&mut self) {
         loop {
             self.workflow.advance(self.now_ms);
-            let Some(Commit { record, effects }) = self.workflow.seal() else { return };
+            let Some(Commit { record, effects, .. }) = self.workflow.seal() else { return };
             self.records.push(record);
             self.effects.extend(effects);
             self.check();

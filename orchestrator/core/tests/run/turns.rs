@@ -1,8 +1,12 @@
 //! What workflow code is asked, and which of its answers cannot be carried out.
 
-use stepwell_shared::command::Command;
+use stepwell_orchestrator_core::Input;
+use stepwell_shared::command::{Command, RunActivity};
+use stepwell_shared::encoding::encode;
+use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::limits::{
-    MAX_DURATION_MS, MAX_PAYLOAD_BYTES, MAX_TURN_COMMANDS, MAX_TURN_EVENT_BYTES, MAX_TURN_EVENTS,
+    MAX_DURATION_MS, MAX_FAILURE_BYTES, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, MAX_REQUEST_ID_BYTES,
+    MAX_TURN_COMMAND_BYTES, MAX_TURN_COMMANDS, MAX_TURN_EVENT_BYTES, MAX_TURN_EVENTS,
 };
 
 use crate::support::*;
@@ -72,6 +76,39 @@ fn turns_are_bounded() {
     invalid(many, 1, "ask for them in portions");
 }
 
+/// Each is allowed, and all of them together would not fit into a record.
+#[test]
+fn turns_are_bounded_by_bytes() {
+    let Command::RunActivity(mut activity) = run(2) else { unreachable!("it is one") };
+    activity.input = payload("x".repeat(MAX_PAYLOAD_BYTES - 2));
+    let large = |seq| Command::RunActivity(RunActivity { seq, ..activity.clone() });
+    let fit = MAX_TURN_COMMAND_BYTES / MAX_PAYLOAD_BYTES - 1;
+    let many = (2..).map(large).take(fit + 50);
+    invalid(many, fit + 1, "at most 134217728 are recorded at once");
+}
+
+/// The failure with which code ends a run is cut as a worker's is.
+#[test]
+fn a_failure_that_ends_a_run_is_bounded() {
+    for (closing, status) in [(fail as fn() -> Command, "failed"), (accept_cancel, "cancelled")] {
+        let mut world = World::running([]);
+        world.gets(signal(None));
+        let mut command = closing();
+        if let Command::FailRun { failure } | Command::CancelRun { failure } = &mut command {
+            failure.details = Some(payload("x".repeat(MAX_PAYLOAD_BYTES)));
+            failure.cause =
+                Some(Box::new(Failure::new(FailureKind::Application, "y".repeat(MAX_FAILURE_BYTES))));
+        }
+        world.turn([command]);
+        assert_eq!(world.status(), status);
+        let failure = world.workflow.summary().unwrap().failure.unwrap();
+        assert_eq!((&failure.details, &failure), (&None, &failure.clone().bounded()));
+        assert!(
+            failure.message.ends_with("[details of 524290 bytes were left out; at most 524288 are kept]")
+        );
+    }
+}
+
 /// More events than were waiting cannot have been handed over.
 #[test]
 fn a_turn_takes_what_is_there() {
@@ -106,7 +143,7 @@ fn a_burst_comes_in_portions() {
     world.turn([]);
     assert_eq!(world.asked().len(), 0);
 
-    let large = || stepwell_orchestrator_core::Input::Signal {
+    let large = || Input::Signal {
         name: name("go"),
         payload: payload("x".repeat(MAX_TURN_EVENT_BYTES / 2)),
         request_id: None,
@@ -118,6 +155,24 @@ fn a_burst_comes_in_portions() {
         assert_eq!(world.asked().len(), 1);
         world.turn([]);
     }
+}
+
+/// Names and request ids count as well: what code is handed at once fits into one message.
+#[test]
+fn what_is_handed_over_fits_into_one_message() {
+    let mut world = World::running([]);
+    for number in 0..MAX_TURN_EVENTS {
+        let input = Input::Signal {
+            name: name(&"n".repeat(MAX_NAME_BYTES)),
+            payload: payload(number),
+            request_id: Some(format!("{number:\u{1}>MAX_REQUEST_ID_BYTES$}")),
+        };
+        let arrival = world.arrival(input);
+        world.workflow.receive(&arrival, world.now_ms);
+    }
+    let request = world.workflow.turn_request(world.now_ms).unwrap();
+    assert!(encode(&request.events).len() <= MAX_TURN_EVENT_BYTES);
+    assert!(request.events.len() > 500, "{}", request.events.len());
 }
 
 /// The request says from where the code goes on and which record its answer will be in.

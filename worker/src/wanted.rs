@@ -1,0 +1,41 @@
+//! Whether anybody waits for an attempt whose task lay on the queue for long: its time may be over, or its
+//! run closed, and then it must not be made. Answers no only when that is certain.
+
+use std::time::Duration;
+
+use stepwell_connection::clock::now_ms;
+use stepwell_shared::encoding::decode;
+use stepwell_shared::subject::{self, Bucket};
+use stepwell_shared::summary::RunSummary;
+use stepwell_shared::task::ActivityTask;
+
+use crate::activity_runner::ActivitySide;
+
+/// Tasks that waited for longer are looked at: a cancellation is told again within this time, so that who
+/// was there to take the task sooner has heard of it.
+const LONG_MS: u64 = 5_000;
+
+/// Longest wait for the look. Nothing is lost without it.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whether anybody may still wait for the task's attempt.
+pub(crate) async fn wanted(side: &ActivitySide, task: &ActivityTask) -> bool {
+    let now = now_ms();
+    if task.expires_at_ms.is_some_and(|at_ms| at_ms <= now) {
+        return false;
+    }
+    if now.saturating_sub(task.scheduled_at_ms) < LONG_MS {
+        return true;
+    }
+    match tokio::time::timeout(LOOK_TIMEOUT, summary(side, task)).await {
+        // A summary of another run may be an old one.
+        Ok(Some(summary)) => summary.run_id != task.run_id || !summary.status.closed(),
+        Ok(None) | Err(_) => true,
+    }
+}
+
+async fn summary(side: &ActivitySide, task: &ActivityTask) -> Option<RunSummary> {
+    let open = || side.connection.bucket(Bucket::State);
+    let state = side.state.get_or_try_init(open).await.ok()?;
+    decode(&state.get(subject::state_key(&task.workflow_id)).await.ok()??).ok()
+}

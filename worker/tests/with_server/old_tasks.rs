@@ -1,0 +1,109 @@
+//! Tasks that lay on the queue before the worker came: some of them must not be begun.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use stepwell::shared::encoding::{VERSION, decode, encode};
+use stepwell::shared::ids::WorkerId;
+use stepwell::shared::message::Outcome;
+use stepwell::shared::subject::{self, Bucket};
+use stepwell::shared::task::{ActivityTask, HeldTasks, RollCall};
+use stepwell::{ActivityCode, Worker};
+use stepwell_connection::clock::now_ms;
+use tokio::sync::Mutex;
+
+use crate::support::{World, queue, run_id, task, within};
+
+/// An activity that notes the inputs with which it was begun.
+fn noting(worker: Worker) -> (Worker, Arc<Mutex<Vec<u32>>>) {
+    let begun: Arc<Mutex<Vec<u32>>> = Arc::default();
+    let notes = Arc::clone(&begun);
+    let code = ActivityCode::from_fn("note", move |_, input| {
+        let notes = Arc::clone(&notes);
+        async move {
+            notes.lock().await.push(input.decode()?);
+            Ok(input)
+        }
+    });
+    (worker.activity_code(code), begun)
+}
+
+#[tokio::test]
+async fn what_another_worker_holds_is_not_begun() {
+    let world = World::new().await;
+    let subject = subject::roll_call(world.connection.namespace(), &queue());
+    let mut calls = world.subscribe(&subject).await;
+    for seq in 1..=2 {
+        world.publish(&task("note", seq, seq)).await;
+    }
+    let mut reports = world.reports().await;
+    let (worker, begun) = noting(world.worker().await);
+    let _worker = world.run(worker).await;
+    let call = within(calls.next()).await.unwrap();
+    assert_eq!(decode::<RollCall>(&call.payload).unwrap().v, VERSION);
+    let other = WorkerId::new("other").unwrap();
+    let held = HeldTasks { v: VERSION, worker: other, tasks: vec![1] };
+    world.connection.client().publish(call.reply.unwrap(), encode(&held).into()).await.unwrap();
+    assert_eq!(reports.next().await.0, "run-1.2");
+    assert_eq!(*begun.lock().await, [2]);
+    // The first one stays with whoever holds it.
+    let info = world.consumer().await.get_info().await.unwrap();
+    assert_eq!(info.num_pending, 0);
+    assert!(info.num_ack_pending >= 1);
+}
+
+#[tokio::test]
+async fn a_worker_says_what_it_holds() {
+    let world = World::new().await;
+    let mut reports = world.reports().await;
+    let code = ActivityCode::from_fn("wait", |context, input| async move {
+        context.cancelled().await;
+        Ok(input)
+    });
+    let _worker = world.run(world.worker().await.activity_code(code)).await;
+    world.publish(&ActivityTask { maximum_attempts: Some(1), ..task("wait", 1, 1) }).await;
+    assert_eq!(reports.outcome().await, Outcome::Started {});
+    let client = world.connection.client();
+    let inbox = client.new_inbox();
+    let mut answers = world.subscribe(&inbox).await;
+    let call = RollCall { v: VERSION, worker: WorkerId::new("other").unwrap() };
+    let subject = subject::roll_call(world.connection.namespace(), &queue());
+    client.publish_with_reply(subject, inbox, encode(&call).into()).await.unwrap();
+    let answer = within(answers.next()).await.unwrap();
+    assert_eq!(decode::<HeldTasks>(&answer.payload).unwrap().tasks, [1]);
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_is_not_begun() {
+    let world = World::new().await;
+    let past = now_ms() - 60_000;
+    let other_run = stepwell::RunId::new("run-0").unwrap();
+    let tasks = [
+        // Its time is over.
+        ActivityTask { expires_at_ms: Some(past), ..task("note", 1, 1) },
+        // Its run is closed.
+        ActivityTask { scheduled_at_ms: past, ..task("note", 2, 2) },
+        // It is not known whether its run is closed: the summary is another one's.
+        ActivityTask { scheduled_at_ms: past, run_id: other_run, ..task("note", 3, 3) },
+        // Its time is not over.
+        ActivityTask { expires_at_ms: Some(now_ms() + 600_000), ..task("note", 4, 4) },
+    ];
+    let summary = serde_json::json!({
+        "v": 1, "workflow_id": "order 7", "run_id": run_id(), "type": "order", "queue": "work",
+        "status": "completed", "started_at_ms": past, "closed_at_ms": past, "history_length": 9,
+    });
+    let key = subject::state_key(&task("note", 1, 1).workflow_id);
+    let subject = Bucket::State.subject(world.connection.namespace(), &key);
+    let sent = world.connection.publisher().publish(subject, None, summary.to_string().into()).await;
+    sent.unwrap().await.unwrap();
+    for task in &tasks {
+        world.publish(task).await;
+    }
+    let mut reports = world.reports().await;
+    let (worker, begun) = noting(world.worker().await.max_concurrent_activities(1));
+    let _worker = world.run(worker).await;
+    assert_eq!(reports.next().await.0, "run-0.3");
+    assert_eq!(reports.next().await.0, "run-1.4");
+    world.until_empty().await;
+    assert_eq!(*begun.lock().await, [3, 4]);
+}
