@@ -95,23 +95,6 @@ pub(crate) enum RoleName {
     FloorActivityWorker,
 }
 
-impl Role {
-    /// Whether the process runs on one thread. The workers of the SDK run as a user's program does, on as
-    /// many as there are cores.
-    pub(crate) fn single_threaded(&self) -> bool {
-        let Self::Role { name, .. } = self;
-        match name {
-            RoleName::WorkflowWorker | RoleName::ActivityWorker => false,
-            RoleName::Orchestrator
-            | RoleName::BareWorkflowWorker
-            | RoleName::BareActivityWorker
-            | RoleName::FloorOrchestrator
-            | RoleName::FloorWorkflowWorker
-            | RoleName::FloorActivityWorker => true,
-        }
-    }
-}
-
 impl Arguments {
     /// Whether this measurement is asked for.
     pub(crate) fn wants(&self, measurement: Measurement) -> bool {

@@ -31,13 +31,13 @@ fn main() -> Result<()> {
         )
         .with_writer(std::io::stderr)
         .init();
-    // All on one thread, as the floor and `stepwell orchestrator` run: fewer threads to wake for every message.
-    let single = arguments.role.as_ref().is_some_and(Role::single_threaded);
-    let runtime = if single { Builder::new_current_thread().enable_all().build()? } else { Runtime::new()? };
     match &arguments.role {
         Some(Role::Role { name, nats_url, namespace }) => {
+            // One thread, as `stepwell orchestrator` has and a worker should whose activities only wait: more of
+            // them mostly wake each other.
+            let runtime = Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(roles::run(*name, nats_url, namespace))
         }
-        None => runtime.block_on(driver::run(&arguments)),
+        None => Runtime::new()?.block_on(driver::run(&arguments)),
     }
 }

@@ -30,13 +30,20 @@ pub(crate) async fn send(client: &Client, answer_to: &str, verdict: &Verdict) {
 /// The subject on which a sender wants a verdict, if it is one that may be published to. Wildcards and
 /// JetStream's own subjects are not: a header must not make the orchestrator write there.
 pub(crate) fn answer_subject(header: Option<&str>) -> Option<String> {
-    let subject = header?;
-    let sound = subject.starts_with("_INBOX")
-        && subject.len() <= 256
+    header.filter(|subject| subject.starts_with("_INBOX") && sound(subject)).map(str::to_owned)
+}
+
+/// Whether a request may be answered there: to an inbox, or to what a server puts in the place of one for a
+/// request from another account. Who asks must not make the orchestrator write anywhere else.
+pub(crate) fn may_answer(reply: &str) -> bool {
+    (reply.starts_with("_INBOX") || reply.starts_with("_R_.")) && sound(reply)
+}
+
+fn sound(subject: &str) -> bool {
+    subject.len() <= 256
         && subject.split('.').all(|token| {
             !token.is_empty() && token.chars().all(|c| c.is_ascii_graphic() && c != '*' && c != '>')
-        });
-    sound.then(|| subject.to_owned())
+        })
 }
 
 #[cfg(test)]
@@ -49,6 +56,8 @@ mod tests {
         assert_eq!(answer_subject(Some("_INBOX_alice.a")).as_deref(), Some("_INBOX_alice.a"));
         for bad in ["", "$JS.API.STREAM.PURGE.x", "_INBOX.>", "_INBOX.a b", "_INBOX..a", "stepwell.x"] {
             assert_eq!(answer_subject(Some(bad)), None, "{bad:?}");
+            assert!(!may_answer(bad), "{bad:?}");
         }
+        assert!(may_answer("_INBOX_alice.a") && may_answer("_R_.x7.1"));
     }
 }

@@ -21,6 +21,7 @@ use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::subject;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::answers::may_answer;
 use crate::engine::Ground;
 use crate::shell::Shell;
 use crate::workers::Workers;
@@ -146,7 +147,7 @@ async fn listen(
 
 /// Answers a request that has a place among those that are worked on.
 async fn answer(api: &Api, verb: Verb, request: Request, place: OwnedSemaphorePermit) {
-    let Some(reply) = request.message.reply.clone() else { return };
+    let Some(reply) = request.message.reply.clone().filter(|reply| may_answer(reply)) else { return };
     let body = &request.message.payload;
     let answer = match verb {
         Verb::Start => encoded(events::start(api, body).await),
