@@ -17,7 +17,7 @@ const SERVER_VARIABLE: &str = "STEPWELL_NATS_SERVER";
 const OLDEST_VARIABLE: &str = "STEPWELL_NATS_SERVER_OLDEST";
 
 /// The tests of whole processes, of the connection, the worker and the orchestrator with a server.
-const WITH_SERVER: [&str; 3] = ["end_to_end", "with_server", "plain_nats"];
+const WITH_SERVER: [&str; 4] = ["end_to_end", "with_server", "plain_nats", "limits"];
 
 /// How arguments begin that say which packages to test.
 const PACKAGES: [&str; 2] = ["-p", "--package"];

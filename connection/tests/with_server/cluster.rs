@@ -2,6 +2,7 @@
 //! server they are asked of.
 
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use stepwell_connection::history::read_history;
@@ -14,6 +15,9 @@ use stepwell_shared::subject;
 
 use crate::history::record;
 use crate::support::{connect, publish, server_with};
+
+/// Longest wait for the cluster; elections take some seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn cluster() -> Vec<NatsServer> {
     let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
@@ -30,7 +34,8 @@ fn cluster() -> Vec<NatsServer> {
 async fn provisioned(connection: &Connection) {
     let options = ProvisionOptions { replicas: 3, ..ProvisionOptions::default() };
     // A cluster that has just started has no leader for a while, and then not all of its peers.
-    loop {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
         match provision(connection, &options).await {
             Ok(_) => return,
             Err(ProvisionError::NoJetStream { .. }) => {}
@@ -43,6 +48,7 @@ async fn provisioned(connection: &Connection) {
         }
         tokio::task::yield_now().await;
     }
+    panic!("the cluster does not get ready within {PATIENCE:?}");
 }
 
 #[tokio::test]
