@@ -39,6 +39,9 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// that the server is still there.
 const WORDS: usize = 64;
 
+/// Most messages that are sent to close the inbox: half of what the client keeps for a subscription.
+const MOST_MARKERS: usize = 32_768;
+
 /// Hands a task back that was not begun.
 const HAND_BACK: Bytes = Bytes::from_static(b"-NAK");
 
@@ -204,7 +207,8 @@ impl ActivityTasks {
     /// both are told to stop after the same number of messages, more than can be on their way, and the rest of
     /// them are sent from here.
     async fn leave(mut self) {
-        let markers = self.requests.outstanding() + WORDS;
+        // No more than the client keeps of them; who asks for so many tasks at once has most of them already.
+        let markers = (self.requests.outstanding() + WORDS).min(MOST_MARKERS);
         let last = self.received + markers as u64;
         if let Err(error) = self.messages.unsubscribe_after(last).await {
             tracing::debug!(%error, "the connection ended before tasks could be handed back");

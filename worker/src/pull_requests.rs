@@ -53,9 +53,9 @@ impl PullRequests {
         (few && free > self.outstanding).then(|| free - self.outstanding)
     }
 
-    /// How many tasks may still come, at least as many as will.
+    /// How many tasks were asked for and may still come.
     pub(crate) fn outstanding(&self) -> usize {
-        self.waiting.iter().map(|request| request.batch).sum::<usize>().max(self.outstanding)
+        self.outstanding
     }
 
     /// A request for `batch` tasks goes out; gives its number.
@@ -139,6 +139,8 @@ mod tests {
         }
         requests.delivered(now);
         assert_eq!(requests.wanted(16, now), Some(8));
+        // What was delivered cannot come any more, though nobody said that the request is over.
+        assert_eq!(requests.outstanding(), 8);
         // A single slot is asked for at once.
         let mut requests = PullRequests::new(now);
         requests.sent(1, now);
