@@ -354,7 +354,9 @@ impl ConnectionOptions {
             }
             ConnectErrorKind::Tls => ConnectError::Tls { url, reason },
             // A certificate that is not trusted comes as a failure of the connection.
-            ConnectErrorKind::Io if reason.contains("certificate") => ConnectError::Tls { url, reason },
+            ConnectErrorKind::Io if reason.to_ascii_lowercase().contains("certificate") => {
+                ConnectError::Tls { url, reason }
+            }
             ConnectErrorKind::Dns
             | ConnectErrorKind::TimedOut
             | ConnectErrorKind::Io

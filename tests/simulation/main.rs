@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stepwell_tests::simulation::{Failure, Sabotage, Stats, run_seed};
 
 /// How many seeds are run when nothing is said.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 3_000;
 
 /// From so many seeds on, every kind of fault must have been seen.
 const SEEDS_FOR_ALL_FAULTS: u64 = 500;

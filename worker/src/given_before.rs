@@ -7,6 +7,7 @@
 //! it is looked up what was reported of them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use stepwell_shared::ids::WorkerId;
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::subject::{self, Stream};
 use stepwell_shared::task::ActivityTask;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 use crate::activity_runner::ActivitySide;
 use crate::roll_call;
@@ -46,12 +47,12 @@ pub(crate) enum Before {
 #[derive(Debug, Default)]
 pub(crate) struct GivenBefore(Mutex<Option<Seen>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Seen {
     connects: u64,
     last_sequence: u64,
-    /// What others hold; asked for when the first old task comes.
-    held: Option<HashSet<u64>>,
+    /// What others hold; asked for when the first old task comes, while new ones go on.
+    held: Arc<OnceCell<HashSet<u64>>>,
 }
 
 impl GivenBefore {
@@ -62,48 +63,42 @@ impl GivenBefore {
         task: &ActivityTask,
         sequence: u64,
     ) -> Result<Before, String> {
-        if !self.old(side, sequence).await? {
+        let seen = self.seen(side).await?;
+        if sequence > seen.last_sequence {
             return Ok(Before::Nothing);
         }
-        if self.held(side, sequence).await? {
+        let held = seen.held.get_or_try_init(|| ask_others(side, seen.connects)).await?;
+        if held.contains(&sequence) {
             return Ok(Before::Held);
         }
         reported(&side.connection, task).await
     }
 
-    /// Whether the task was on the stream when the connection was made.
-    async fn old(&self, side: &ActivitySide, sequence: u64) -> Result<bool, String> {
+    /// What is known of the tasks that were on the stream when the connection was made.
+    async fn seen(&self, side: &ActivitySide) -> Result<Seen, String> {
         let connects = connects(&side.connection);
         let mut seen = self.0.lock().await;
         if let Some(seen) = seen.as_ref().filter(|seen| seen.connects == connects) {
-            return Ok(sequence <= seen.last_sequence);
+            return Ok(seen.clone());
         }
         let name = Stream::Tasks.name(side.connection.namespace());
         let stream = limited(async {
             side.connection.jetstream().get_stream(name).await.map_err(|error| error.to_string())
         });
         let last_sequence = stream.await?.cached_info().state.last_sequence;
-        *seen = Some(Seen { connects, last_sequence, held: None });
-        Ok(sequence <= last_sequence)
+        Ok(seen.insert(Seen { connects, last_sequence, held: Arc::default() }).clone())
     }
+}
 
-    /// Whether another worker said that it has the task.
-    async fn held(&self, side: &ActivitySide, sequence: u64) -> Result<bool, String> {
-        let mut seen = self.0.lock().await;
-        let Some(seen) = seen.as_mut().filter(|seen| seen.connects == connects(&side.connection)) else {
-            return Err("the connection was lost meanwhile".to_owned());
-        };
-        if let Some(held) = &seen.held {
-            return Ok(held.contains(&sequence));
-        }
-        if seen.connects > 1 {
-            tokio::time::sleep(COMING_BACK).await;
-        }
-        let held = roll_call::call(side).await?;
-        let found = held.contains(&sequence);
-        seen.held = Some(held);
-        Ok(found)
+async fn ask_others(side: &ActivitySide, connected: u64) -> Result<HashSet<u64>, String> {
+    if connected > 1 {
+        tokio::time::sleep(COMING_BACK).await;
     }
+    let held = roll_call::call(side).await?;
+    if connects(&side.connection) != connected {
+        return Err("the connection was lost meanwhile".to_owned());
+    }
+    Ok(held)
 }
 
 /// What the EVENTS stream has of an attempt. Only who was given the task knows its token, so that nobody
