@@ -188,7 +188,9 @@ impl Drive<'_> {
                     self.take_back(taken);
                     continue;
                 }
-                self.settle(taken).await;
+                if !self.settle(&mut held, taken).await {
+                    return self.leave();
+                }
                 if self.mail.is_empty() {
                     self.check_predecessor(&mut held).await;
                     self.sleep_until_wanted(&mut held).await;
@@ -213,7 +215,9 @@ impl Drive<'_> {
                     if commit.record.index == 1 {
                         self.sent.extend(effects::remember_start(self.shell, &held.workflow).await);
                     }
-                    self.settle(taken).await;
+                    if !self.settle(&mut held, taken).await {
+                        return self.leave();
+                    }
                     self.held = Some(held);
                 }
                 Err(error) => {
@@ -292,7 +296,12 @@ impl Drive<'_> {
                 Some(ruling) => ruling,
                 None => held.workflow.receive(&delivery.arrival, now),
             };
+            let rejected = ruling.is_rejection();
             taken.push(Taken { delivery, ruling, step });
+            if rejected {
+                // It is set aside before anything later is recorded, or a crash in between would lose it.
+                break;
+            }
         }
         held.workflow.advance(now_ms());
         taken
@@ -371,28 +380,43 @@ impl Drive<'_> {
         }
     }
 
-    /// Answers, sets aside, and marks what will be done when all that was sent is confirmed.
-    async fn settle(&mut self, taken: Vec<Taken>) {
+    /// Answers, sets aside, and marks what will be done when all that was sent is confirmed. False when this
+    /// process may not act any more.
+    async fn settle(&mut self, held: &mut Held, taken: Vec<Taken>) -> bool {
         for it in taken {
             counting::taken(&self.shell.metrics, &it);
-            self.answer(&it.delivery, &it.ruling).await;
+            if !self.answer(&it.delivery, &it.ruling).await {
+                return false;
+            }
+            if let Some(sequence) = it.delivery.arrival.sequence.filter(|_| it.ruling.is_rejection()) {
+                held.workflow.set_aside(sequence);
+            }
             self.settled.extend(it.delivery.receipt);
         }
+        true
     }
 
-    async fn answer(&self, delivery: &Delivery, ruling: &Ruling) {
+    /// Leaves the rest to a successor.
+    fn leave(&mut self) {
+        self.held = None;
+        self.mail.clear();
+    }
+
+    /// False when something is to be set aside and this process may not act any more.
+    async fn answer(&self, delivery: &Delivery, ruling: &Ruling) -> bool {
         let connection = &self.shell.connection;
         if let Ruling::Rejected { code, message, .. } = ruling
             && let Some(raw) = &delivery.raw
+            && !Box::pin(rejections::set_aside(self.shell, raw, *code, message)).await
         {
-            let aside = rejections::set_aside(connection, &self.shell.metrics, raw, *code, message);
-            Box::pin(aside).await;
+            return false;
         }
         if let Some(answer_to) = &delivery.answer_to
             && let Some(verdict) = answers::verdict(ruling)
         {
             answers::send(connection.client(), answer_to, &verdict).await;
         }
+        true
     }
 
     /// Says when the run wants to be woken next, and on whom it waits.
@@ -445,7 +469,9 @@ impl Drive<'_> {
         for delivery in std::mem::take(&mut self.mail) {
             let ruling =
                 Ruling::Rejected { code: ErrorCode::Internal, message: reason.to_owned(), run_id: None };
-            self.answer(&delivery, &ruling).await;
+            if !self.answer(&delivery, &ruling).await {
+                return self.leave();
+            }
             self.settled.extend(delivery.receipt);
         }
     }

@@ -28,7 +28,7 @@ use crate::timers::{TimerEntry, Timers};
 use crate::token::Tokens;
 use crate::validity::Validity;
 use crate::workers::Workers;
-use crate::{inbox, janitor, state_bucket};
+use crate::{inbox, janitor, rejections, state_bucket};
 
 /// How long a shutdown waits for what is under way; what is not done then is done by a successor.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -69,6 +69,9 @@ impl Engine {
             return Err(OrchestratorError::StreamRegressed { last_sequence: catch_up, seen });
         }
         let next = checkpoints.iter().copied().min().unwrap_or(0) + 1;
+        let set_aside = rejections::set_aside_before(connection, next, catch_up)
+            .await
+            .map_err(failed("reading what was set aside"))?;
         tracing::info!(next, catch_up, timers = timers.len(), "taking over");
         let (requests, requested) = mpsc::channel(REQUEST_ROOM);
         let shell = Arc::new(Shell {
@@ -82,6 +85,7 @@ impl Engine {
             timer_writes: tokio::sync::Mutex::default(),
             parked,
             recovery,
+            set_aside,
             own: Own::default(),
             validity,
             workers: Arc::clone(&ground.workers),

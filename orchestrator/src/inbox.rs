@@ -47,7 +47,12 @@ pub(crate) async fn read(
     loop {
         let connects = connects(&shell);
         match open(&shell, next).await {
-            Ok(mut messages) => {
+            Ok((mut messages, pending)) => {
+                if !caught_up && pending == 0 {
+                    // Nothing is left of what was to be read.
+                    caught_up = true;
+                    let _ = shell.requests.send(Request::CaughtUp).await;
+                }
                 while let Some(message) = next_unless_reconnected(&shell, &mut messages, connects).await {
                     let message = match message {
                         Ok(message) => message,
@@ -111,7 +116,7 @@ fn connects(shell: &Shell) -> u64 {
 async fn open(
     shell: &Shell,
     next: u64,
-) -> Result<impl futures_util::Stream<Item = Read> + use<>, JetStreamError> {
+) -> Result<(impl futures_util::Stream<Item = Read> + use<>, u64), JetStreamError> {
     let other = |error: String| JetStreamError::Other(error);
     let name = Stream::Events.name(shell.connection.namespace());
     let stream: stream::Stream<()> = shell
@@ -126,7 +131,9 @@ async fn open(
         ..OrderedConfig::default()
     };
     let consumer = stream.create_consumer(config).await.map_err(|error| other(error.to_string()))?;
-    consumer.messages().await.map_err(|error| other(error.to_string()))
+    let pending = consumer.cached_info().num_pending;
+    let messages = consumer.messages().await.map_err(|error| other(error.to_string()))?;
+    Ok((messages, pending))
 }
 
 type Read = Result<Message, async_nats::jetstream::consumer::pull::OrderedError>;
@@ -149,7 +156,7 @@ async fn take(
     let bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
     let receipt = Receipt { partition: partition.unwrap_or(0), bytes, sequence };
     let done = checkpoints.get(receipt.partition as usize).is_some_and(|done| sequence <= *done);
-    if done {
+    if done || shell.set_aside.contains(&sequence) {
         shell.floors.pass(sequence);
         return true;
     }
@@ -174,7 +181,9 @@ async fn take(
             let shell = Arc::clone(shell);
             tokio::spawn(async move {
                 let connection = &shell.connection;
-                rejections::set_aside(connection, &shell.metrics, &raw, refusal.code, &refusal.message).await;
+                if !rejections::set_aside(&shell, &raw, refusal.code, &refusal.message).await {
+                    return;
+                }
                 if let Some(answer_to) = answer_to {
                     let ruling = stepwell_orchestrator_core::Ruling::Rejected {
                         code: refusal.code,

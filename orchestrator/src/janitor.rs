@@ -119,8 +119,11 @@ async fn try_forget(shell: &Shell, id: &WorkflowId) -> Result<(), String> {
     let name = Stream::History.name(connection.namespace());
     let stream = connection.jetstream().get_stream_no_info(name).await.map_err(|error| error.to_string())?;
     let history = subject::history(connection.namespace(), id, shell.partitions);
-    let purge = stream.purge().filter(history).sequence(loaded.last_sequence + 1);
-    purge.await.map_err(|error| error.to_string())?;
+    // Older servers take "below 1" for "all", which a run that starts just now would not survive.
+    if loaded.last_sequence > 0 {
+        let purge = stream.purge().filter(history).sequence(loaded.last_sequence + 1);
+        purge.await.map_err(|error| error.to_string())?;
+    }
     match bucket.purge_expect_revision_with_ttl(key, entry.revision, MARKER_TTL).await {
         Ok(()) => Ok(()),
         // Another run's summary is there now.

@@ -94,8 +94,10 @@ impl Lease {
     }
 
     async fn renew(&mut self) {
+        let mut wait = self.length / RENEWALS_PER_LEASE;
         loop {
-            tokio::time::sleep(self.length / RENEWALS_PER_LEASE).await;
+            tokio::time::sleep(wait).await;
+            wait = self.length / RENEWALS_PER_LEASE;
             let asked = Instant::now();
             match Self::put(&self.bucket, &self.holder, self.epoch, false, self.revision).await {
                 Ok(revision) => {
@@ -111,6 +113,8 @@ impl Lease {
                     if self.lost().await {
                         return;
                     }
+                    // Two failures in a row leave hardly any time.
+                    wait = self.length / LOOKS_PER_LEASE;
                 }
             }
             // A successor counts from the last renewal that it can have seen, which is no earlier.

@@ -33,6 +33,8 @@ pub(crate) struct Shell {
     pub(crate) timer_writes: tokio::sync::Mutex<()>,
     pub(crate) parked: Parked,
     pub(crate) recovery: Recovery,
+    /// Events that are read again and that predecessors have set aside.
+    pub(crate) set_aside: HashSet<u64>,
     pub(crate) own: Own,
     pub(crate) validity: Validity,
     pub(crate) workers: Arc<Workers>,

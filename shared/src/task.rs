@@ -37,7 +37,7 @@ pub struct ActivityTask {
     /// Present when the wait for a worker is limited: report `started` when the attempt begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule_to_start_ms: Option<u64>,
-    /// From this time on nobody waits for the attempt, in milliseconds since 1970 by the orchestrator's
+    /// From this time on nobody waits for the activity, in milliseconds since 1970 by the orchestrator's
     /// clock: acknowledge the task and do not begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at_ms: Option<u64>,

@@ -23,7 +23,7 @@ const SEEDS_FOR_ALL_FAULTS: u64 = 500;
 const SEEDS_FOR_CANARY: u64 = 150;
 
 /// The same for what goes wrong only when several things meet.
-const SEEDS_FOR_RARE_CANARY: u64 = 2_000;
+const SEEDS_FOR_RARE_CANARY: u64 = 20_000;
 
 /// Most reasons that are printed of a failing seed.
 const REASONS_SHOWN: usize = 8;

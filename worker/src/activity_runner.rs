@@ -33,7 +33,7 @@ use crate::registry::{Registered, Registry, listed};
 use crate::report::{NotReported, Reporter, Stored};
 use crate::running::{Entry, Known, RunningAttempts, Stop};
 use crate::slots::{Slot, Slots};
-use crate::wanted::wanted;
+use crate::wanted::{may_begin_late, wanted};
 
 /// Acknowledges a task: its report is stored.
 const ACK: Bytes = Bytes::from_static(b"+ACK");
@@ -105,15 +105,24 @@ impl ActivitySide {
             return self.lost(&task, ack).await;
         }
         match self.given_before(&task, given_out.sequence, &entry.stop).await {
-            Some(Before::Nothing) => {}
+            Some(Before::Nothing) if may_begin_late(&task) => {}
+            Some(Before::Nothing) => {
+                self.metrics.not_wanted.inc();
+                return self.answer(&ack, ACK).await;
+            }
             // The other worker acknowledges it, or it is given out again when that one dies.
             Some(Before::Held) | None => return,
             Some(Before::Begun(_)) => return self.lost(&task, ack).await,
             Some(Before::Ended) => return self.answer(&ack, ACK).await,
         }
+        entry.decided();
         match self.registry.activity(&task.activity_type) {
             Some(registered) => self.attempt(task, registered, entry, ack, slot).await,
-            None => self.refuse(&task, &ack).await,
+            None => {
+                // It may come again before this is over.
+                drop(entry);
+                self.refuse(&task, &ack).await;
+            }
         }
     }
 
@@ -121,7 +130,7 @@ impl ActivitySide {
     async fn given_before(&self, task: &ActivityTask, sequence: u64, stop: &Stop) -> Option<Before> {
         loop {
             let error = tokio::select! {
-                () = stop.token.cancelled(), if !stop.asked_by_run() => return None,
+                () = stop.asked_by_worker() => return None,
                 found = self.given_before.look(self, task, sequence) => match found {
                     Ok(before) => return Some(before),
                     Err(error) => error,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use stepwell_connection::provision::{ProvisionError, ensure_queue};
 use stepwell_shared::encoding::decode;
 use stepwell_shared::subject::Stream;
@@ -53,6 +53,8 @@ pub(crate) struct ActivityTasks {
     messages: Subscriber,
     /// How many messages the subscription has given.
     received: u64,
+    /// The inbox before the last reconnect, and until when something may still come there.
+    left: Option<(Subscriber, Instant)>,
     next_message_subject: String,
     requests: PullRequests,
     connects: u64,
@@ -69,7 +71,17 @@ impl ActivityTasks {
         let next_message_subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", side.queue);
         let requests = PullRequests::new(Instant::now());
         let connects = connects(&side);
-        Ok(Self { side, tracker, inbox, messages, received: 0, next_message_subject, requests, connects })
+        Ok(Self {
+            side,
+            tracker,
+            inbox,
+            messages,
+            received: 0,
+            left: None,
+            next_message_subject,
+            requests,
+            connects,
+        })
     }
 
     /// Fetches and starts tasks until `stop`. Then hands back what arrived too late.
@@ -83,6 +95,8 @@ impl ActivityTasks {
                     () = stop.cancelled() => break,
                     () = find_consumer(&self.side) => {}
                 }
+                // Before the first request: what comes after it is new.
+                self.side.given_before.note(&self.side).await;
                 consumer_known = true;
                 ready.store(true, Ordering::Relaxed);
                 self.requests.forget();
@@ -99,6 +113,7 @@ impl ActivityTasks {
                     }
                     None => return, // The connection was closed for good.
                 },
+                message = next_of(&mut self.left) => consumer_known = self.take(message),
                 () = side.slots.freed() => {}
                 _ = ticks.tick() => consumer_known = self.look_over().await,
             }
@@ -183,21 +198,18 @@ impl ActivityTasks {
             // The server forgets requests when the connection is lost, and counts the inbox's messages anew.
             self.connects = connects;
             self.requests.forget();
-            self.take_rest();
-            (self.inbox, self.messages, self.received) = (inbox, messages, 0);
+            let left = std::mem::replace(&mut self.messages, messages);
+            // If it was only the connection that was lost, requests of before may still be answered.
+            self.left = Some((left, Instant::now() + EXPIRES + LEAVE_TIMEOUT));
+            (self.inbox, self.received) = (inbox, 0);
+            self.side.given_before.note(&self.side).await;
         }
+        self.left.take_if(|(_, until)| *until <= Instant::now());
         if self.requests.tick(Instant::now()) {
             tracing::warn!(queue = %self.side.queue, "no word about requests for tasks; asking anew");
             return false;
         }
         true
-    }
-
-    /// Takes what has come to an inbox that is left.
-    fn take_rest(&mut self) {
-        while let Some(Some(message)) = self.messages.next().now_or_never() {
-            self.take(message);
-        }
     }
 
     /// Stops the flow, and hands back what was on its way. A task that must not be attempted twice is run
@@ -252,6 +264,16 @@ async fn find_consumer(side: &ActivitySide) {
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(LONGEST_RETRY);
     }
+}
+
+/// The next message of an inbox that was left, if there is one.
+async fn next_of(left: &mut Option<(Subscriber, Instant)>) -> Message {
+    if let Some((messages, _)) = left
+        && let Some(message) = messages.next().await
+    {
+        return message;
+    }
+    std::future::pending().await
 }
 
 async fn open_inbox(side: &ActivitySide) -> Result<(String, Subscriber), async_nats::SubscribeError> {

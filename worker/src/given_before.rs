@@ -68,10 +68,21 @@ impl GivenBefore {
             return Ok(Before::Nothing);
         }
         let held = seen.held.get_or_try_init(|| ask_others(side, seen.connects)).await?;
-        if held.contains(&sequence) {
-            return Ok(Before::Held);
+        let reported = reported(&side.connection, task).await?;
+        still_connected(side, seen.connects)?;
+        match reported {
+            // It may have ended since the others were asked.
+            Before::Ended => Ok(Before::Ended),
+            Before::Nothing | Before::Held | Before::Begun(_) if held.contains(&sequence) => Ok(Before::Held),
+            before @ (Before::Nothing | Before::Held | Before::Begun(_)) => Ok(before),
         }
-        reported(&side.connection, task).await
+    }
+
+    /// Notes which tasks are on the stream now. If it cannot be found out, the first task does it.
+    pub(crate) async fn note(&self, side: &ActivitySide) {
+        if let Err(error) = self.seen(side).await {
+            tracing::debug!(error, "it is not known yet which tasks are old");
+        }
     }
 
     /// What is known of the tasks that were on the stream when the connection was made.
@@ -91,14 +102,22 @@ impl GivenBefore {
 }
 
 async fn ask_others(side: &ActivitySide, connected: u64) -> Result<HashSet<u64>, String> {
+    still_connected(side, connected)?;
     if connected > 1 {
         tokio::time::sleep(COMING_BACK).await;
+        still_connected(side, connected)?;
     }
     let held = roll_call::call(side).await?;
-    if connects(&side.connection) != connected {
-        return Err("the connection was lost meanwhile".to_owned());
-    }
+    still_connected(side, connected)?;
     Ok(held)
+}
+
+/// What was found out on another connection says nothing.
+fn still_connected(side: &ActivitySide, connected: u64) -> Result<(), String> {
+    if side.connection.connected() && connects(&side.connection) == connected {
+        return Ok(());
+    }
+    Err("the connection was lost meanwhile".to_owned())
 }
 
 /// What the EVENTS stream has of an attempt. Only who was given the task knows its token, so that nobody

@@ -39,7 +39,9 @@ pub(crate) async fn answer(side: Arc<ActivitySide>, mut calls: Subscriber) {
         if worker == side.worker {
             continue;
         }
-        for tasks in side.running.tasks().chunks(MAX_TASKS) {
+        // Of two that both still ask about a task, one must go on: the one with the lower id.
+        let undecided = side.worker < worker;
+        for tasks in side.running.tasks(undecided).chunks(MAX_TASKS) {
             let held = HeldTasks { v: VERSION, worker: side.worker.clone(), tasks: tasks.to_vec() };
             side.answer(&reply, encode(&held).into()).await;
         }

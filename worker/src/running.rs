@@ -50,6 +50,8 @@ struct Attempt {
     /// The task's sequence number on TASKS.
     sequence: u64,
     since: Instant,
+    /// Whether it is known that nobody else has it.
+    decided: bool,
     stop: Arc<Stop>,
 }
 
@@ -64,6 +66,14 @@ impl Stop {
     /// Whether the run asked for it.
     pub(crate) fn asked_by_run(&self) -> bool {
         self.by_run.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the worker asks for it because it ends.
+    pub(crate) async fn asked_by_worker(&self) {
+        self.token.cancelled().await;
+        if self.asked_by_run() {
+            std::future::pending().await
+        }
     }
 
     fn ask_for_run(&self) {
@@ -96,7 +106,8 @@ impl RunningAttempts {
             stop.ask_for_run();
         }
         let key = (run_id.clone(), step, attempt);
-        let entered = Attempt { ack, sequence, since: Instant::now(), stop: Arc::clone(&stop) };
+        let entered =
+            Attempt { ack, sequence, since: Instant::now(), decided: false, stop: Arc::clone(&stop) };
         inner.attempts.insert(key.clone(), entered);
         Entry { attempts: self, key, stop }
     }
@@ -145,9 +156,11 @@ impl RunningAttempts {
         old.map(|attempt| attempt.ack.clone()).collect()
     }
 
-    /// Sequence numbers on TASKS of what is held here.
-    pub(crate) fn tasks(&self) -> Vec<u64> {
-        self.lock().attempts.values().map(|attempt| attempt.sequence).collect()
+    /// Sequence numbers on TASKS of what is held here; of what is not decided only if `undecided`.
+    pub(crate) fn tasks(&self, undecided: bool) -> Vec<u64> {
+        let inner = self.lock();
+        let held = inner.attempts.values().filter(|attempt| attempt.decided || undecided);
+        held.map(|attempt| attempt.sequence).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -157,6 +170,13 @@ impl RunningAttempts {
 }
 
 impl Entry<'_> {
+    /// Nobody else has the attempt.
+    pub(crate) fn decided(&self) {
+        if let Some(attempt) = self.attempts.lock().attempts.get_mut(&self.key) {
+            attempt.decided = true;
+        }
+    }
+
     /// The attempt's report is stored.
     pub(crate) fn reported(self) {
         let mut inner = self.attempts.lock();
@@ -222,7 +242,9 @@ mod tests {
         let known = |attempt| running.known(&run(1), StepId::Action(7), attempt);
         let entry = enter(&running, 1, StepId::Action(7), 3);
         assert_eq!((known(3), known(4)), (Known::Running, Known::No));
-        assert_eq!((running.alive(Duration::ZERO).len(), running.tasks()), (1, vec![1]));
+        assert_eq!((running.tasks(true), running.tasks(false)), (vec![1], vec![]));
+        entry.decided();
+        assert_eq!((running.alive(Duration::ZERO).len(), running.tasks(false)), (1, vec![1]));
         assert_eq!(running.alive(Duration::from_secs(3_600)).len(), 0);
         drop(entry);
         assert_eq!(known(3), Known::No, "it was not reported");

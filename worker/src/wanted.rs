@@ -1,5 +1,6 @@
 //! Whether anybody waits for an attempt whose task lay on the queue for long: its time may be over, or its
-//! run closed, and then it must not be made. Answers no only when that is certain.
+//! run closed, and then it must not be made. Answers no only when that is certain, as far as the clocks of
+//! this machine and the orchestrator's agree: what is not begun here ends there by the same timeout.
 
 use std::time::Duration;
 
@@ -18,7 +19,13 @@ const LONG_MS: u64 = 5_000;
 /// Longest wait for the look. Nothing is lost without it.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Whether anybody may still wait for the task's attempt.
+/// Whether the attempt may still begin, if nobody has begun it: within `schedule_to_start`.
+pub(crate) fn may_begin_late(task: &ActivityTask) -> bool {
+    let deadline = task.schedule_to_start_ms.map(|limit| task.scheduled_at_ms.saturating_add(limit));
+    deadline.is_none_or(|deadline| now_ms() < deadline)
+}
+
+/// Whether anybody may still wait for the task's activity.
 pub(crate) async fn wanted(side: &ActivitySide, task: &ActivityTask) -> bool {
     let now = now_ms();
     if task.expires_at_ms.is_some_and(|at_ms| at_ms <= now) {

@@ -44,7 +44,7 @@ pub struct Dispatch {
     pub scheduled_at_ms: u64,
     /// Longest wait for a worker; the worker is to say when it begins.
     pub schedule_to_start_ms: Option<u64>,
-    /// From when on nobody waits for the attempt, in milliseconds since 1970.
+    /// From when on nobody waits for any attempt, in milliseconds since 1970.
     pub expires_at_ms: Option<u64>,
     /// Longest time for the attempt.
     pub start_to_close_ms: Option<u64>,

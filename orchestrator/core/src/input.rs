@@ -103,3 +103,14 @@ pub enum Ruling {
         run_id: Option<RunId>,
     },
 }
+
+impl Ruling {
+    /// Whether the input is to be set aside.
+    #[must_use]
+    pub fn is_rejection(&self) -> bool {
+        match self {
+            Self::Rejected { .. } => true,
+            Self::Accepted { .. } | Self::Duplicate { .. } | Self::Ignored => false,
+        }
+    }
+}

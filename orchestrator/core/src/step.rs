@@ -163,7 +163,7 @@ impl Step {
             input: self.input.clone(),
             scheduled_at_ms: since_ms,
             schedule_to_start_ms: self.options.schedule_to_start_ms,
-            expires_at_ms: min_some(self.start_deadline(since_ms), self.close_deadline()),
+            expires_at_ms: self.close_deadline(),
             // An attempt never outlives the activity's own deadline.
             start_to_close_ms: min_some(
                 self.options.start_to_close_ms,

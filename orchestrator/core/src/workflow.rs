@@ -100,13 +100,26 @@ impl Workflow {
     }
 
     /// Takes what arrived at `now_ms` (milliseconds since 1970) and stages what follows from it.
+    ///
+    /// No record covers what was rejected until [`Workflow::set_aside`] says so: after a crash it is ruled on
+    /// again. Nothing that arrived later may be taken in before that.
     pub fn receive(&mut self, arrival: &Arrival, now_ms: u64) -> Ruling {
-        if let Some(sequence) = arrival.sequence {
-            if sequence <= self.seen {
-                return self.redelivered(&arrival.input);
-            }
-            self.seen = sequence;
+        if arrival.sequence.is_some_and(|sequence| sequence <= self.seen) {
+            return self.redelivered(&arrival.input);
         }
+        let ruling = self.rule(arrival, now_ms);
+        if !ruling.is_rejection() {
+            self.seen = arrival.sequence.unwrap_or(self.seen);
+        }
+        ruling
+    }
+
+    /// What was rejected has been set aside; records cover it from now on.
+    pub fn set_aside(&mut self, sequence: u64) {
+        self.seen = self.seen.max(sequence);
+    }
+
+    fn rule(&mut self, arrival: &Arrival, now_ms: u64) -> Ruling {
         // All of a record happens at one time: that at which it was begun.
         let at_ms = self.record_time(now_ms);
         match self.follow(&arrival.input, at_ms, now_ms) {

@@ -91,6 +91,8 @@ pub(crate) struct Drive {
     guessed_wrong: bool,
     /// The question that was asked, how many events were handed over, and whether the sticky worker has it.
     asked: Option<(Vec<u8>, usize, bool)>,
+    /// What is to be set aside before anything else is taken in.
+    aside: VecDeque<(u64, Message)>,
     appending: Option<Appending>,
 }
 
@@ -121,6 +123,7 @@ impl Drive {
             pause_ms: PAUSE_MS,
             guessed_wrong: false,
             asked: None,
+            aside: VecDeque::new(),
             appending: None,
         }
     }
@@ -172,6 +175,14 @@ impl Orchestrator {
     /// Goes on with a workflow: loads it, or takes its mail in and asks its code.
     pub(crate) fn work(&mut self, world: &mut World, id: &WorkflowId) {
         let Some(mut drive) = self.drive_of(id) else { return };
+        if let Some((_, message)) = drive.aside.front().cloned() {
+            self.keep(id, drive);
+            // Whose lease has run out leaves it to a successor.
+            if !world.is_zombie(self.pid) {
+                self.ask(world, Request::Publish(message), Waiting::Aside(id.clone()));
+            }
+            return;
+        }
         let Some(mut held) = drive.held.take().or_else(|| self.guess(world, id, &drive)) else {
             let subject = subject::history(&world.namespace, id, world.partitions);
             self.keep(id, drive);
@@ -251,7 +262,11 @@ impl Orchestrator {
                 }
             }
             let ruling = held.workflow.receive(&delivery.arrival, now_ms);
+            let rejected = ruling.is_rejection();
             drive.taken.push((delivery, ruling));
+            if rejected {
+                break;
+            }
         }
         held.workflow.advance(now_ms);
     }
@@ -316,7 +331,7 @@ impl Orchestrator {
             }
             self.settle(world, &mut drive);
             drive.held = Some(held);
-            if drive.mail.is_empty() {
+            if drive.mail.is_empty() && drive.aside.is_empty() {
                 return self.finish(world, id, drive);
             }
             self.keep(id, drive);
@@ -450,8 +465,7 @@ impl Orchestrator {
     fn settle(&mut self, world: &mut World, drive: &mut Drive) {
         for (delivery, ruling) in std::mem::take(&mut drive.taken) {
             if let (Ruling::Rejected { code, message, .. }, Some(raw)) = (&ruling, &delivery.raw) {
-                let message = rejection(world, raw, *code, message);
-                self.send(world, drive.group, Outgoing::plain(message));
+                drive.aside.push_back((raw.sequence, rejection(world, raw, *code, message)));
             }
             if let Some(receipt) = delivery.receipt {
                 if world.sabotage == Sabotage::EarlyCheckpoint {
@@ -460,6 +474,21 @@ impl Orchestrator {
                 }
                 drive.settled.push(receipt);
             }
+        }
+    }
+
+    /// What was to be set aside is, or has to be sent again.
+    pub(crate) fn set_aside(&mut self, world: &mut World, id: &WorkflowId, result: Result<Acked, Failed>) {
+        let Some(mut drive) = self.drive_of(id) else { return };
+        if result.is_ok() {
+            if let (Some((sequence, _)), Some(held)) = (drive.aside.pop_front(), &mut drive.held) {
+                held.workflow.set_aside(sequence);
+            }
+            self.keep(id, drive);
+            self.work(world, id);
+        } else {
+            self.keep(id, drive);
+            world.alarm(self.pid, PAUSE_MS, Alarm::Resume(id.to_string()));
         }
     }
 

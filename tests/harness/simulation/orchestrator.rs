@@ -61,6 +61,8 @@ pub(crate) struct Orchestrator {
 pub(crate) struct Recovery {
     pub(crate) history_sequence: u64,
     pub(crate) tasks: BTreeSet<String>,
+    /// What predecessors had set aside.
+    aside: BTreeSet<String>,
     /// The last sequence of TASKS when they were read.
     last_task: u64,
     /// Workflows that are to be looked at when everything has been read, and those that are looked at now.
@@ -87,6 +89,7 @@ pub(crate) enum Waiting {
     Load(WorkflowId),
     Turn(WorkflowId),
     Append(WorkflowId),
+    Aside(WorkflowId),
     Verify(WorkflowId),
     Effect(u64, Outgoing),
     Newer(u64, Outgoing),
@@ -177,6 +180,7 @@ impl Orchestrator {
             (Waiting::Load(id), Answer::History(messages, last)) => self.loaded(world, &id, &messages, last),
             (Waiting::Turn(id), Answer::Turn(reply)) => self.turn_answered(world, &id, Some(reply)),
             (Waiting::Turn(id), Answer::TimedOut) => self.turn_answered(world, &id, None),
+            (Waiting::Aside(id), Answer::Published(result)) => self.set_aside(world, &id, result),
             (Waiting::Append(id), Answer::Published(result)) => self.appended(world, &id, result),
             (Waiting::Verify(id), Answer::History(messages, last)) => {
                 self.verified(world, &id, &messages, last);
@@ -243,6 +247,9 @@ impl Orchestrator {
     fn activate(&mut self, world: &mut World) {
         let lowest = self.checkpoints.iter().copied().min().unwrap_or(0);
         self.next = lowest + 1;
+        let all = subject::all_rejected(&world.namespace);
+        let rejected = world.server.read(Stream::Rejected, &all, 0, usize::MAX);
+        self.recovery.aside = rejected.into_iter().filter_map(|it| it.message_id).collect();
         self.floors = Floors::new(world.partitions, lowest);
         self.written.clone_from(&self.checkpoints);
         let (next, catch_up) = (self.next, self.catch_up);
@@ -291,7 +298,8 @@ impl Orchestrator {
     fn take(&mut self, world: &mut World, message: Stored) {
         let partition = message.subject.split('.').nth(3).and_then(|token| token.parse::<u32>().ok());
         let receipt = Receipt { partition: partition.unwrap_or(0), sequence: message.sequence };
-        if message.sequence <= self.checkpoints[receipt.partition as usize] {
+        let aside = self.recovery.aside.contains(&format!("rejected-{}", message.sequence));
+        if aside || message.sequence <= self.checkpoints[receipt.partition as usize] {
             return self.floors.pass(message.sequence);
         }
         if message.sequence <= self.catch_up {

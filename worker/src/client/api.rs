@@ -46,6 +46,8 @@ impl Client {
         let mut asked = FuturesUnordered::from_iter([ask(TIMEOUT)]);
         for number in 1.. {
             match tokio::time::timeout(ASK_AGAIN, asked.next()).await {
+                // A later one was given less time than was waited in all.
+                Ok(Some(Err(chunked::RequestError::TimedOut { .. }))) => break,
                 Ok(Some(answer)) => return answer,
                 Ok(None) => break,
                 Err(_) => asked.push(ask(TIMEOUT.saturating_sub(ASK_AGAIN * number))),

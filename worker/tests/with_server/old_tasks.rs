@@ -8,7 +8,7 @@ use stepwell::shared::ids::WorkerId;
 use stepwell::shared::message::Outcome;
 use stepwell::shared::subject::{self, Bucket};
 use stepwell::shared::task::{ActivityTask, HeldTasks, RollCall};
-use stepwell::{ActivityCode, Worker};
+use stepwell::{ActivityCode, FailureKind, Worker};
 use stepwell_connection::clock::now_ms;
 use tokio::sync::Mutex;
 
@@ -85,6 +85,8 @@ async fn what_nobody_waits_for_is_not_begun() {
         ActivityTask { scheduled_at_ms: past, ..task("note", 2, 2) },
         // It is not known whether its run is closed: the summary is another one's.
         ActivityTask { scheduled_at_ms: past, run_id: other_run, ..task("note", 3, 3) },
+        // Nobody began it in time.
+        ActivityTask { scheduled_at_ms: past, schedule_to_start_ms: Some(1), ..task("note", 5, 5) },
         // Its time is not over.
         ActivityTask { expires_at_ms: Some(now_ms() + 600_000), ..task("note", 4, 4) },
     ];
@@ -106,4 +108,23 @@ async fn what_nobody_waits_for_is_not_begun() {
     assert_eq!(reports.next().await.0, "run-1.4");
     world.until_empty().await;
     assert_eq!(*begun.lock().await, [3, 4]);
+}
+
+#[tokio::test]
+async fn what_somebody_began_in_time_is_lost_and_not_forgotten() {
+    let world = World::new().await;
+    let past = now_ms() - 3_000;
+    world
+        .publish(&ActivityTask { scheduled_at_ms: past, schedule_to_start_ms: Some(1), ..task("note", 1, 1) })
+        .await;
+    let consumer = world.consumer().await;
+    let mut taken = consumer.fetch().max_messages(1).messages().await.unwrap();
+    let message = within(taken.next()).await.unwrap().unwrap();
+    message.ack_with(async_nats::jetstream::AckKind::Nak(None)).await.unwrap();
+    let mut reports = world.reports().await;
+    let (worker, begun) = noting(world.worker().await);
+    let _worker = world.run(worker).await;
+    assert_eq!(reports.failure().await.0.kind, FailureKind::Lost);
+    world.until_empty().await;
+    assert!(begun.lock().await.is_empty());
 }

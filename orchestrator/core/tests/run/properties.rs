@@ -147,7 +147,17 @@ fn play(world: &mut World, step: &Step, seed: u64) {
         if world.workflow.must_seal_before(&arrival.input) {
             record(world, seed);
         }
-        world.workflow.receive(arrival, world.now_ms);
+        let sequence = arrival.sequence.unwrap_or(0);
+        // What a predecessor has set aside is not ruled on again.
+        let known = world.aside.contains_key(&sequence);
+        if !known && world.workflow.receive(arrival, world.now_ms).is_rejection() {
+            let ruled = world.records.len();
+            record(world, seed);
+            world.aside.insert(sequence, (ruled, world.records.len()));
+        }
+        if world.aside.contains_key(&sequence) {
+            world.workflow.set_aside(sequence);
+        }
     }
     record(world, seed);
 }
@@ -250,6 +260,13 @@ proptest! {
             let mut successor = World::new();
             successor.records = world.records[..kept].to_vec();
             successor.workflow = rebuild(&successor.records);
+            successor.aside = world.aside.clone();
+            successor.aside.retain(|_, (_, records)| *records <= kept);
+            // Nobody has heard of a rejection that was not set aside: the successor may rule otherwise, because
+            // the record that went with it changed the run.
+            if world.aside.values().any(|(ruled, aside)| *ruled < kept && kept < *aside) {
+                continue;
+            }
             let interrupted = kept.checked_sub(1).map_or(0, |last| made_in[last]);
             for (number, step) in steps.iter().enumerate() {
                 let mut step = step.clone();

@@ -1,7 +1,7 @@
 //! A workflow with its clock, its records and the effects that it wanted, and short builders for what
 //! arrives and for what workflow code asks for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
 use stepwell_orchestrator_core::{Arrival, Commit, Effect, Input, InvalidTurn, Ruling, Workflow};
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) now_ms: u64,
     /// The highest EVENTS sequence given out.
     pub(crate) sequence: u64,
+    /// What was rejected, with the number of records when it was, and when it had been set aside.
+    pub(crate) aside: BTreeMap<u64, (usize, usize)>,
     runs: u32,
     effects: VecDeque<Effect>,
 }
@@ -37,6 +39,7 @@ impl World {
             records: Vec::new(),
             now_ms: BEGIN_MS,
             sequence: 0,
+            aside: BTreeMap::new(),
             runs: 0,
             effects: VecDeque::new(),
         }
