@@ -1,5 +1,5 @@
 //! What is done now and then: forgetting runs whose retention is over, workers that are gone and tasks that
-//! nobody asks for any more, counting runs that cannot go on.
+//! nobody asks for any more, counting runs that cannot go on, putting summaries right.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use stepwell_shared::summary::{RunSummary, Status};
 use crate::event_log;
 use crate::shell::Shell;
 use crate::state_bucket;
+use crate::summaries::Comparison;
 
 /// How often workers are looked over and sleeping runs are counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -32,12 +33,13 @@ const MAX_FORGOTTEN: usize = 10_000;
 /// Does it until it is aborted.
 pub(crate) async fn keep_tidy(shell: Arc<Shell>) {
     let mut read: Option<Instant> = None;
+    let mut comparison = Comparison::default();
     loop {
         shell.workers.sweep(&shell.metrics);
         shell.metrics.timers_pending.set(i64::try_from(shell.timers.len()).unwrap_or(i64::MAX));
         if read.is_none_or(|read| read.elapsed() > READ_EVERY) {
             read = Some(Instant::now());
-            if let Err(error) = look_through(&shell).await {
+            if let Err(error) = look_through(&shell, &mut comparison).await {
                 tracing::warn!(%error, "the state bucket could not be read through; trying again later");
             }
             let done = || (0..shell.partitions).map(|it| shell.floors.floor(it)).min().unwrap_or(0);
@@ -49,13 +51,17 @@ pub(crate) async fn keep_tidy(shell: Arc<Shell>) {
     }
 }
 
-async fn look_through(shell: &Shell) -> Result<(), stepwell_connection::JetStreamError> {
+async fn look_through(
+    shell: &Shell,
+    comparison: &mut Comparison,
+) -> Result<(), stepwell_connection::JetStreamError> {
     let keep_since =
         now_ms().saturating_sub(u64::try_from(shell.options.retention.as_millis()).unwrap_or(u64::MAX));
     let mut over = Vec::new();
     let mut stuck: BTreeMap<&'static str, i64> = BTreeMap::new();
     state_bucket::for_each(&shell.connection, Bucket::State, |_, value| {
         let Ok(summary) = decode::<RunSummary>(value) else { return };
+        comparison.see(shell, &summary);
         if let Some(reason) = stuck_reason(&summary) {
             *stuck.entry(reason).or_default() += 1;
         }
@@ -72,6 +78,7 @@ async fn look_through(shell: &Shell) -> Result<(), stepwell_connection::JetStrea
     for id in over {
         forget(shell, &id).await;
     }
+    comparison.put_right(shell).await;
     Ok(())
 }
 

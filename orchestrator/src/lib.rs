@@ -32,6 +32,7 @@ mod service;
 mod shell;
 mod slots;
 mod state_bucket;
+mod summaries;
 mod timers;
 mod token;
 mod validity;

@@ -470,3 +470,35 @@ async fn events_that_are_gone_are_noticed_and_the_stream_can_be_moved_on() {
     assert_eq!(new["ok"]["duplicate"], false, "{new}");
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_summary_that_came_too_late_is_put_right() {
+    let mut world = World::new("late-summary").await;
+    world
+        .workflow_worker(
+            "default",
+            |_, _| json!({"commands": {"commands": [{"complete_run": {"result": 7}}]}}),
+        )
+        .await;
+    let started = world.ask("start", json!({"id": "quick", "type": "order"})).await;
+    let result = world.ask("result", json!({"id": "quick", "wait_ms": 20000})).await;
+    assert_eq!(result["ok"]["status"], "completed");
+    world.stop.cancel();
+    (&mut world.orchestrator).await.expect("the orchestrator stops in good order");
+    // What a predecessor had on its way before the end of the run, and what arrives after it.
+    let late = json!({
+        "v": 1, "workflow_id": "quick", "run_id": started["ok"]["run_id"], "type": "order", "queue": "default",
+        "status": "running", "started_at_ms": 1, "history_length": 0,
+    });
+    let bucket = world.jetstream.get_key_value("STEPWELL_default_state").await.expect("the bucket");
+    let mut closed = world.client.subscribe("stepwell.default.closed.quick").await.expect("subscribes");
+    bucket.put("quick", late.to_string().into()).await.expect("stored");
+    world.start_again().await;
+    let word = tokio::time::timeout(PATIENCE, closed.next()).await.expect("in time").expect("a word");
+    let word: Value = serde_json::from_slice(&word.payload).expect("JSON");
+    assert_eq!((&word["status"], &word["result"]), (&json!("completed"), &json!(7)));
+    let stored = bucket.get("quick").await.expect("read").expect("there");
+    let stored: Value = serde_json::from_slice(&stored).expect("JSON");
+    assert_eq!(stored, word);
+    world.finish().await;
+}

@@ -13,14 +13,21 @@ use stepwell_shared::message::{
 };
 use stepwell_shared::rejection::Rejection;
 use stepwell_shared::subject::{self, Bucket, EventAddress, Stream, parse_stored_event};
+use stepwell_shared::summary::RunSummary;
 
 use super::drive::{Delivery, Drive, Group, Held, Outgoing, timer_message};
+use super::history::load;
 use super::timers::{Floors, Receipt, TimerEntry, Timers};
 use super::world::{Alarm, Answer, Call, Failed, Pid, Point, Request, Sabotage, What, World, new_run_id};
-use crate::backend::{Log, Message, Stored};
+use crate::backend::{KeyValue, Log, Message, Stored};
 
 /// How often checkpoints are written.
 const CHECKPOINT_MS: u64 = 500;
+
+/// How often summaries are compared with their histories, and how many times after taking over: a message is not
+/// on its way for longer.
+const COMPARE_MS: u64 = 60_000;
+const COMPARISONS: u32 = 3;
 
 /// How many events that are done stay readable.
 const KEEP: u64 = 5;
@@ -54,6 +61,7 @@ pub(crate) struct Orchestrator {
     catch_up: u64,
     known_workers: BTreeSet<String>,
     timer_planned_ms: Option<u64>,
+    comparisons: u32,
 }
 
 /// What predecessors left.
@@ -90,6 +98,7 @@ pub(crate) enum Waiting {
     Turn(WorkflowId),
     Append(WorkflowId),
     Aside(WorkflowId),
+    Compared,
     Verify(WorkflowId),
     Effect(u64, Outgoing),
     Newer(u64, Outgoing),
@@ -128,6 +137,7 @@ impl Orchestrator {
             catch_up: 0,
             known_workers: BTreeSet::new(),
             timer_planned_ms: None,
+            comparisons: 0,
         }
     }
 
@@ -153,6 +163,7 @@ impl Orchestrator {
             }
             What::Alarm(Alarm::Timers) => self.timers_due(world),
             What::Alarm(Alarm::Checkpoint) => self.write_checkpoints(world),
+            What::Alarm(Alarm::Compare) => self.compare_summaries(world),
             What::Alarm(Alarm::Resume(id)) => {
                 if let Ok(id) = WorkflowId::new(id) {
                     self.work(world, &id);
@@ -180,6 +191,8 @@ impl Orchestrator {
             (Waiting::Load(id), Answer::History(messages, last)) => self.loaded(world, &id, &messages, last),
             (Waiting::Turn(id), Answer::Turn(reply)) => self.turn_answered(world, &id, Some(reply)),
             (Waiting::Turn(id), Answer::TimedOut) => self.turn_answered(world, &id, None),
+            // What is refused was put right by somebody else; what was lost is compared again.
+            (Waiting::Compared, Answer::Published(_)) => {}
             (Waiting::Aside(id), Answer::Published(result)) => self.set_aside(world, &id, result),
             (Waiting::Append(id), Answer::Published(result)) => self.appended(world, &id, result),
             (Waiting::Verify(id), Answer::History(messages, last)) => {
@@ -255,6 +268,7 @@ impl Orchestrator {
         let (next, catch_up) = (self.next, self.catch_up);
         world.note(self.pid, || format!("takes over from {next}, catches up to {catch_up}"));
         self.plan_timers(world);
+        world.alarm(self.pid, COMPARE_MS, Alarm::Compare);
         if self.next > self.catch_up {
             self.catch_up_done(world);
         }
@@ -564,6 +578,34 @@ impl Orchestrator {
                     return;
                 }
             }
+        }
+    }
+
+    /// Puts right what a predecessor's summary hides that was on its way for long.
+    fn compare_summaries(&mut self, world: &mut World) {
+        if world.is_zombie(self.pid) {
+            return;
+        }
+        for (key, value) in world.server.entries(Bucket::State) {
+            let Ok(stored) = decode::<RunSummary>(&value) else { continue };
+            if stored.status.closed() || self.own.contains_key(&stored.workflow_id) {
+                continue;
+            }
+            let subject = subject::history(&world.namespace, &stored.workflow_id, world.partitions);
+            let messages = world.server.read(Stream::History, &subject, 0, usize::MAX);
+            let Ok(loaded) = load(&stored.workflow_id, &messages, 0, 0) else { continue };
+            let Some(right) = loaded.workflow.summary() else { continue };
+            let newer = stored.run_id != right.run_id || stored.history_length < right.history_length;
+            if newer && (&stored.run_id, stored.status) != (&right.run_id, right.status) {
+                let revision = world.server.get(Bucket::State, &key).map_or(0, |entry| entry.revision);
+                let message = Message::new(Bucket::State.subject(&world.namespace, &key), encode(&right));
+                let request = Request::Publish(message.after(revision));
+                self.ask(world, request, Waiting::Compared);
+            }
+        }
+        self.comparisons += 1;
+        if self.comparisons < COMPARISONS {
+            world.alarm(self.pid, COMPARE_MS, Alarm::Compare);
         }
     }
 

@@ -99,7 +99,12 @@ impl Worker {
             What::Alarm(Alarm::Progress(number)) => self.progress(world, number),
             What::Evict => self.cache.clear(),
             What::Alarm(
-                Alarm::Timers | Alarm::Checkpoint | Alarm::Resume(_) | Alarm::Repeat(_) | Alarm::Client(_),
+                Alarm::Timers
+                | Alarm::Checkpoint
+                | Alarm::Compare
+                | Alarm::Resume(_)
+                | Alarm::Repeat(_)
+                | Alarm::Client(_),
             )
             | What::Announced { .. }
             | What::Arrives { .. }

@@ -272,6 +272,8 @@ pub(crate) enum Alarm {
     Timers,
     /// Checkpoints may have moved.
     Checkpoint,
+    /// Summaries are compared with their histories.
+    Compare,
     /// Go on with a workflow after a pause.
     Resume(String),
     /// Send an effect again.
