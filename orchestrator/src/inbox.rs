@@ -42,7 +42,7 @@ pub(crate) async fn read(
     let aside = Arc::new(Semaphore::new(MAX_SETTING_ASIDE));
     let mut caught_up = next > catch_up;
     if caught_up {
-        let _ = shell.requests.send(Request::CaughtUp).await;
+        say_caught_up(&shell, &inbox).await;
     }
     loop {
         let connects = connects(&shell);
@@ -51,7 +51,7 @@ pub(crate) async fn read(
                 if !caught_up && pending == 0 {
                     // Nothing is left of what was to be read.
                     caught_up = true;
-                    let _ = shell.requests.send(Request::CaughtUp).await;
+                    say_caught_up(&shell, &inbox).await;
                 }
                 while let Some(message) = next_unless_reconnected(&shell, &mut messages, connects).await {
                     let message = match message {
@@ -73,9 +73,7 @@ pub(crate) async fn read(
                     }
                     if !caught_up && (sequence >= catch_up || pending == 0) {
                         caught_up = true;
-                        // In the inbox's order, so that it comes after the events before it.
-                        wait_until_taken(&inbox).await;
-                        let _ = shell.requests.send(Request::CaughtUp).await;
+                        say_caught_up(&shell, &inbox).await;
                     }
                 }
             }
@@ -207,6 +205,13 @@ async fn wait_for_room(shell: &Shell, inbox: &mpsc::Sender<Incoming>) {
     while shell.floors.bytes_in_flight() >= MAX_BYTES_IN_FLIGHT && !inbox.is_closed() {
         tokio::time::sleep(ROOM_PAUSE).await;
     }
+}
+
+/// Says that everything of before has been read; after the events that are in the inbox, which requests would
+/// overtake.
+async fn say_caught_up(shell: &Shell, inbox: &mpsc::Sender<Incoming>) {
+    wait_until_taken(inbox).await;
+    let _ = shell.requests.send(Request::CaughtUp).await;
 }
 
 /// Returns when the dispatcher has taken everything that was put into the inbox.

@@ -119,7 +119,7 @@ impl ActivitySide {
         match self.registry.activity(&task.activity_type) {
             Some(registered) => self.attempt(task, registered, entry, ack, slot).await,
             None => {
-                // It may come again before this is over.
+                // Nothing runs here that a further task of the step could be taken for.
                 drop(entry);
                 self.refuse(&task, &ack).await;
             }

@@ -143,7 +143,7 @@ async fn read_reports(connection: &Connection, task: &ActivityTask) -> Result<Be
                 Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => {
                     return Ok(Before::Ended);
                 }
-                // Nobody began it; it comes again under the same number.
+                // Nobody began it.
                 Outcome::Refused { .. } => {}
             }
         }

@@ -97,8 +97,8 @@ impl Reporter {
         }
     }
 
-    /// The same for every try. A refused attempt comes again under its number, perhaps to this worker: what
-    /// is said of it then must not be taken for a repeat.
+    /// The same for every try. A refusal ends nothing: each one is news, whatever was said of the attempt before,
+    /// and what is said after it must not be taken for its repeat.
     fn message_id(&self, outcome: &Outcome) -> String {
         let Self { run_id, step, attempt, .. } = self;
         match outcome {

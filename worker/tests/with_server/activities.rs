@@ -159,7 +159,7 @@ async fn an_unknown_activity_is_refused_with_what_there_is() {
         let there = "`add`, `hangs`, `nothing`, `panics`, `parse` and `repeat`";
         assert!(reason.contains("no activity `charge`") && reason.contains(there), "{reason}");
     }
-    // The attempt does not count as made: it comes again under its number, and its end must not be taken for
+    // The attempt does not count as made: should it come again under its number, its end must not be taken for
     // a repeat of the refusal.
     world.publish(&task("add", 1, (1, 1))).await;
     assert_eq!(reports.outcome().await, Outcome::Completed { result: json(2) });
