@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum as _;
-use stepwell_shared::ids::Namespace;
 
-use crate::arguments::RoleName;
+use crate::arguments::{RoleName, RoleOptions};
 
 /// What a process prints when it is ready.
 pub(crate) const READY: &str = "ready";
 
 /// How long a process may take to end by itself.
-const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Processes in one namespace.
 pub(crate) struct Crew {
+    options: RoleOptions,
     members: Vec<Member>,
 }
 
@@ -28,29 +28,60 @@ struct Member {
 }
 
 impl Crew {
-    /// Starts one process after the other; each is ready before the next one starts.
-    pub(crate) fn start(
-        nats_url: &str,
-        namespace: &Namespace,
-        roles: &[(&'static str, RoleName)],
-    ) -> Result<Self> {
-        let mut crew = Self { members: Vec::new() };
-        for (place, role) in roles {
-            let child = spawn(nats_url, namespace, *role).with_context(|| format!("starting the {place}"))?;
-            crew.members.push(Member { place, child });
-            crew.wait_for_last().with_context(|| format!("waiting for the {place}"))?;
-        }
-        Ok(crew)
+    /// A crew without anybody in it; who joins is told these options.
+    pub(crate) fn new(options: RoleOptions) -> Self {
+        Self { options, members: Vec::new() }
     }
 
-    /// Places and process ids.
+    /// How its processes are.
+    pub(crate) fn options(&self) -> &RoleOptions {
+        &self.options
+    }
+
+    /// Starts one more process; it is ready when this returns.
+    pub(crate) fn join(&mut self, place: &'static str, role: RoleName) -> Result<()> {
+        let options = self.options.clone();
+        self.join_with(place, role, &options)
+    }
+
+    /// The same, for a process that is to be otherwise than the rest.
+    pub(crate) fn join_with(
+        &mut self,
+        place: &'static str,
+        role: RoleName,
+        options: &RoleOptions,
+    ) -> Result<()> {
+        let child = spawn(options, role).with_context(|| format!("starting the {place}"))?;
+        self.members.push(Member { place, child });
+        self.wait_for_last().with_context(|| format!("waiting for the {place}"))
+    }
+
+    /// Places and process ids. Several may be in one place.
     pub(crate) fn pids(&self) -> impl Iterator<Item = (&'static str, u32)> {
         self.members.iter().map(|member| (member.place, member.child.id()))
     }
 
-    /// The process id of the one in this place.
-    pub(crate) fn pid(&self, place: &str) -> Option<u32> {
-        self.members.iter().find(|member| member.place == place).map(|member| member.child.id())
+    /// The process id of the first one in this place.
+    pub(crate) fn pid(&self, place: &str) -> Result<u32> {
+        let found = self.members.iter().find(|member| member.place == place);
+        Ok(found.with_context(|| format!("there is no {place}"))?.child.id())
+    }
+
+    /// Lets everybody in this place end in an orderly way.
+    pub(crate) fn stop(&mut self, place: &str) {
+        let (mut leaving, staying) =
+            std::mem::take(&mut self.members).into_iter().partition(|member| member.place == place);
+        self.members = staying;
+        stop_all(&mut leaving);
+    }
+
+    /// Ends everybody in this place at once, as a crash would.
+    pub(crate) fn kill(&mut self, place: &str) {
+        for member in self.members.iter_mut().filter(|member| member.place == place) {
+            let _ = member.child.kill();
+            let _ = member.child.wait();
+        }
+        self.members.retain(|member| member.place != place);
     }
 
     fn wait_for_last(&mut self) -> Result<()> {
@@ -67,24 +98,29 @@ impl Crew {
 
 impl Drop for Crew {
     fn drop(&mut self) {
-        for member in &mut self.members {
-            drop(member.child.stdin.take());
-        }
-        let deadline = Instant::now() + STOP_TIMEOUT;
-        for member in &mut self.members {
-            while matches!(member.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let _ = member.child.kill();
-            let _ = member.child.wait();
-        }
+        stop_all(&mut self.members);
     }
 }
 
-fn spawn(nats_url: &str, namespace: &Namespace, role: RoleName) -> Result<Child> {
+fn stop_all(members: &mut [Member]) {
+    for member in members.iter_mut() {
+        drop(member.child.stdin.take());
+    }
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    for member in members {
+        while matches!(member.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = member.child.kill();
+        let _ = member.child.wait();
+    }
+}
+
+fn spawn(options: &RoleOptions, role: RoleName) -> Result<Child> {
     let name = role.to_possible_value().context("the role has no name")?;
     let child = Command::new(std::env::current_exe()?)
-        .args(["role", name.get_name(), "--nats-url", nats_url, "--namespace", namespace.as_str()])
+        .args(["role", name.get_name()])
+        .args(options.to_arguments())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;

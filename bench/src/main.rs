@@ -13,17 +13,19 @@ mod roles;
 mod statistics;
 mod usage;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
 
-use arguments::{Arguments, Role};
+use arguments::{Arguments, Command};
 
 /// As in `stepwell`; the floor has it, too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -31,13 +33,18 @@ fn main() -> Result<()> {
         )
         .with_writer(std::io::stderr)
         .init();
-    match &arguments.role {
-        Some(Role::Role { name, nats_url, namespace }) => {
+    match &arguments.command {
+        Some(Command::Role { name, options }) => {
             // One thread, as `stepwell orchestrator` has and a worker should whose activities only wait: more of
             // them mostly wake each other.
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(roles::run(*name, nats_url, namespace))
+            runtime.block_on(roles::run(*name, options))?;
+            Ok(ExitCode::SUCCESS)
         }
-        None => Runtime::new()?.block_on(driver::run(&arguments)),
+        Some(Command::Soak(options)) => Runtime::new()?.block_on(driver::soak(options)),
+        None => {
+            Runtime::new()?.block_on(driver::run(&arguments))?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Medians and spreads.
+//! Medians, spreads, percentiles.
 
 /// What repeating a measurement gave.
 #[derive(Debug, Clone, Default)]
@@ -7,8 +7,8 @@ pub(crate) struct Samples(Vec<f64>);
 impl Samples {
     /// Takes one more.
     pub(crate) fn push(&mut self, value: f64) {
-        self.0.push(value);
-        self.0.sort_by(f64::total_cmp);
+        let place = self.0.partition_point(|other| other.total_cmp(&value).is_lt());
+        self.0.insert(place, value);
     }
 
     /// The median; NaN when nothing was measured.
@@ -21,6 +21,13 @@ impl Samples {
         }
     }
 
+    /// The value that this share of all do not exceed; NaN when nothing was measured.
+    pub(crate) fn percentile(&self, share: f64) -> f64 {
+        let last = self.0.len().saturating_sub(1);
+        let place = (share * self.0.len() as f64).ceil() as usize;
+        self.0.get(place.saturating_sub(1).min(last)).copied().unwrap_or(f64::NAN)
+    }
+
     /// The lowest and the highest.
     pub(crate) fn range(&self) -> (f64, f64) {
         (self.0.first().copied().unwrap_or(f64::NAN), self.0.last().copied().unwrap_or(f64::NAN))
@@ -29,6 +36,24 @@ impl Samples {
     /// Whether nothing was measured.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many are not more than this.
+    pub(crate) fn count_up_to(&self, value: f64) -> usize {
+        self.0.partition_point(|other| *other <= value)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl FromIterator<f64> for Samples {
+    fn from_iter<T: IntoIterator<Item = f64>>(values: T) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        Self(values)
     }
 }
 
@@ -46,5 +71,14 @@ mod tests {
         assert_eq!((samples.median(), samples.range()), (3.0, (1.0, 8.0)));
         samples.push(4.0);
         assert_eq!(samples.median(), 3.5);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let samples: Samples = (1..=200).rev().map(f64::from).collect();
+        assert_eq!((samples.percentile(0.5), samples.percentile(0.99)), (100.0, 198.0));
+        assert_eq!((samples.count_up_to(50.5), samples.count_up_to(0.0)), (50, 0));
+        assert_eq!((samples.percentile(0.0), samples.percentile(1.0)), (1.0, 200.0));
+        assert!(Samples::default().percentile(0.5).is_nan());
     }
 }

@@ -1,6 +1,7 @@
 //! What a process has used so far, as Linux tells it. On other systems there are no such figures.
 
 use std::fs;
+use std::path::Path;
 
 /// Clock ticks per second in `/proc/<pid>/stat`: part of Linux's interface to programs, the same
 /// everywhere.
@@ -32,4 +33,32 @@ fn mebibytes(pid: u32, field: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes / 1024.0)
+}
+
+/// How many files and sockets are open.
+pub(crate) fn open_files(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
+/// Bytes that the files below a folder take on the disk. What goes away meanwhile is not counted.
+pub(crate) fn disk_bytes(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(about) if about.is_dir() => disk_bytes(&entry.path()),
+            Ok(about) => blocks(&about) * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(unix)]
+fn blocks(about: &fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(about)
+}
+
+#[cfg(not(unix))]
+fn blocks(about: &fs::Metadata) -> u64 {
+    about.len().div_ceil(512)
 }

@@ -1,15 +1,22 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stepwell_connection::ConnectionOptions;
 
+use crate::commands::auth::AuthArgs;
+use crate::commands::backup::BackupArgs;
 use crate::commands::compensation::CompensationArgs;
 use crate::commands::dev::DevArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::history::HistoryArgs;
+use crate::commands::keys::KeysArgs;
 use crate::commands::list::ListArgs;
 use crate::commands::query::QueryArgs;
 use crate::commands::rejected::RejectedArgs;
+use crate::commands::restore::RestoreArgs;
 use crate::commands::result::ResultArgs;
 use crate::commands::run_args::RunArgs;
 use crate::commands::signal::SignalArgs;
@@ -28,6 +35,16 @@ pub(crate) struct Cli {
 
     #[command(flatten)]
     pub(crate) connection: ConnectionOptions,
+
+    /// Keys with which inputs, signals and queries are encrypted, and what is shown is decrypted
+    #[arg(
+        long,
+        env = stepwell_encryption::KEYS_FILE_VARIABLE,
+        global = true,
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    pub(crate) keys_file: Option<PathBuf>,
 
     /// Form of what goes to stdout
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
@@ -102,9 +119,17 @@ pub(crate) enum Command {
     /// List the workers that are known now
     #[command(after_help = WORKERS_HELP)]
     Workers,
+    /// Make keys for the encryption of payloads
+    Keys(KeysArgs),
     /// Check the deployment and say what its failures would cost
-    #[command(after_help = DOCTOR_HELP)]
-    Doctor,
+    Doctor(DoctorArgs),
+    /// Copy a namespace into a directory while it runs
+    Backup(BackupArgs),
+    /// Make a namespace of a backup, on a server that does not have it
+    Restore(RestoreArgs),
+    /// Print what each kind of process must be allowed at the NATS server
+    #[command(after_help = AUTH_HELP)]
+    Auth(AuthArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions {
@@ -129,7 +154,8 @@ moment. Several share one namespace. It ends on SIGTERM or ctrl-c.
 
 Examples:
   stepwell orchestrator
-  stepwell orchestrator --nats-url nats://a:4222,nats://b:4222 --replicas 3 --listen 0.0.0.0:9090";
+  stepwell orchestrator --nats-url nats://a:4222,nats://b:4222 --replicas 3 --listen 0.0.0.0:9090 \\
+    --http-token-file /run/secrets/stepwell-metrics";
 
 const CANCEL_HELP: &str = "\
 Example:
@@ -149,14 +175,11 @@ Examples:
   stepwell workers
   stepwell workers -o json | jq '.workers[].queue'";
 
-const DOCTOR_HELP: &str = "\
-It looks at the NATS server, the streams and buckets of the namespace, orchestrators, workers, runs that \
-cannot go on and messages that were set aside, and says what a killed process, a lost node and a power cut \
-would cost. The exit code is 1 if something is wrong.
-
+const AUTH_HELP: &str = "\
 Examples:
-  stepwell doctor
-  stepwell doctor -o json | jq '.checks[] | select(.status != \"ok\")'";
+  stepwell auth print --queue documents --queue mails > authorization.conf
+  stepwell auth print --role worker --queue documents
+  stepwell auth print --role client --user shop --format nsc";
 
 const COMPLETIONS_HELP: &str = "\
 Examples:

@@ -61,6 +61,12 @@ impl Failure {
         Self::new(exit, "")
     }
 
+    /// With a message that was changed.
+    pub(crate) fn rewritten(mut self, change: impl FnOnce(&mut String)) -> Self {
+        change(&mut self.message);
+        self
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
@@ -107,6 +113,9 @@ impl From<ProvisionError> for Failure {
             ProvisionError::ServerTooOld { .. }
             | ProvisionError::Different { .. }
             | ProvisionError::Partitions { .. }
+            | ProvisionError::Vanished { .. }
+            | ProvisionError::MadeAnew { .. }
+            | ProvisionError::OwnersVanished { .. }
             | ProvisionError::Settings { .. } => Exit::Failure,
         };
         Self::new(exit, error.to_string())

@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use stepwell_encryption::{Payloads, Place};
+use stepwell_shared::api::ApiError;
+use stepwell_shared::error_code::ErrorCode;
+use stepwell_shared::ids::{InvalidId, WorkflowId};
 use stepwell_shared::limits::MAX_PAYLOAD_BYTES;
 use stepwell_shared::payload::Payload;
 
@@ -34,6 +38,27 @@ pub(crate) fn payload(option: &str, argument: Option<&str>) -> Result<Payload, F
             "it is not JSON: {error}; a text needs double quotes of its own, as in '\"some text\"'"
         ))
     })
+}
+
+/// Encrypts a payload for workflow `id`, if there are keys.
+pub(crate) fn seal(
+    payloads: &Payloads,
+    option: &str,
+    id: &WorkflowId,
+    place: Place<'_>,
+    mut payload: Payload,
+) -> Result<Payload, Failure> {
+    let sealed = payloads.seal(id, place, &mut payload);
+    sealed.map_err(|error| Failure::new(Exit::Usage, format!("{option}: {error}")))?;
+    Ok(payload)
+}
+
+/// An id or name of the command line, checked.
+pub(crate) fn checked<T>(id: Result<T, InvalidId>) -> Result<T, Failure> {
+    // The same words as the orchestrator's.
+    let refused =
+        |error: InvalidId| ApiError { code: ErrorCode::InvalidId, message: error.to_string(), run_id: None };
+    id.map_err(|error| refused(error).into())
 }
 
 fn read(source: impl Read) -> io::Result<String> {

@@ -2,10 +2,12 @@
 //! script does with runs.
 //!
 //! Data goes to stdout, everything else to stderr, and the exit code says what happened. It talks to the
-//! orchestrator through its API and never writes to a stream itself.
+//! orchestrator through its API and never writes to a stream itself, but for backups and what is restored from
+//! them.
 
 mod api;
 mod args;
+mod backup;
 mod commands;
 mod exit;
 mod input;

@@ -1,9 +1,12 @@
 //! Text of others, made fit for a terminal: ids, error messages and payloads may hold anything, and a
-//! terminal obeys some of it.
+//! terminal obeys some of it. What is encrypted in it is shown as such, with the id of its key.
+
+use stepwell_encryption::shown;
 
 /// On one line, without control characters.
 pub(crate) fn line(text: &str) -> String {
-    text.chars()
+    shown(text)
+        .chars()
         .filter_map(|character| match character {
             '\n' | '\t' => Some(' '),
             _ if obeyed(character) => None,
@@ -14,7 +17,8 @@ pub(crate) fn line(text: &str) -> String {
 
 /// With its line breaks, without other control characters.
 pub(crate) fn lines(text: &str) -> String {
-    text.chars()
+    shown(text)
+        .chars()
         .filter_map(|character| match character {
             '\t' => Some(' '),
             '\n' => Some('\n'),
@@ -64,6 +68,21 @@ fn obeyed(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// A size for people.
+pub(crate) fn bytes(size: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if size < 1024 {
+        return format!("{size} B");
+    }
+    let mut tenths = size.saturating_mul(10) / 1024;
+    let mut unit = 0;
+    while tenths >= 10 * 1024 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +105,20 @@ mod tests {
     fn cuts_between_characters() {
         assert_eq!(cut("äöü", 3), "äöü");
         assert_eq!(cut("äöüß", 3), "äöü…");
+    }
+
+    #[test]
+    fn sizes_for_people() {
+        let cases = [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_536, "1.5 KiB"),
+            (10 << 30, "10.0 GiB"),
+            (5 << 50, "5120.0 TiB"),
+        ];
+        for (size, text) in cases {
+            assert_eq!(bytes(size), text);
+        }
     }
 }

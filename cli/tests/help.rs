@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 21] = [
     "",
     "dev",
     "orchestrator",
@@ -20,7 +20,11 @@ const COMMANDS: [&str; 17] = [
     "rejected",
     "compensation",
     "workers",
+    "keys",
     "doctor",
+    "backup",
+    "restore",
+    "auth",
     "completions",
 ];
 

@@ -37,17 +37,34 @@ struct Inner {
     publisher: Publisher,
     replies: Replies,
     history_replicas: OnceCell<usize>,
-    complaint: Complaint,
+    heard: Heard,
 }
 
-/// What the server complained about last.
+/// Something that was said about the connection and may be asked for later.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Complaint(Arc<Mutex<Option<String>>>);
+pub(crate) struct Word(Arc<Mutex<Option<String>>>);
 
-impl Complaint {
+impl Word {
     pub(crate) fn set(&self, text: String) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
     }
+
+    pub(crate) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What is heard while the connection is used and repaired.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heard {
+    /// What the server complained about last.
+    pub(crate) complaint: Word,
+    /// Why the last try to connect again failed, until one succeeds.
+    pub(crate) trouble: Word,
 }
 
 /// Why a request to JetStream's API failed.
@@ -86,13 +103,13 @@ impl Connection {
     pub(crate) async fn start(
         client: Client,
         namespace: Namespace,
-        complaint: Complaint,
+        heard: Heard,
     ) -> Result<Self, SubscribeError> {
         let publisher = Publisher::start(&client).await?;
         let replies = Replies::start(&client).await?;
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
         let history_replicas = OnceCell::new();
-        let inner = Inner { client, jetstream, namespace, publisher, replies, history_replicas, complaint };
+        let inner = Inner { client, jetstream, namespace, publisher, replies, history_replicas, heard };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -133,7 +150,20 @@ impl Connection {
     /// it means: that one just gets no answer.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
-        self.0.complaint.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.heard.complaint.get()
+    }
+
+    /// Why the connection does not stand, if it does not: not more than "not connected" before the first
+    /// try to connect again has failed.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        if self.connected() {
+            return None;
+        }
+        let why = self.0.heard.trouble.get();
+        Some(
+            why.map_or_else(|| "not connected to NATS".into(), |why| format!("not connected to NATS: {why}")),
+        )
     }
 
     /// The largest body that one message may have: larger ones must be sent in chunks.

@@ -6,19 +6,26 @@
 
 pub mod chunked;
 pub mod clock;
+pub mod crash;
 pub mod history;
+pub mod leader;
+pub mod owners;
 pub mod page;
 pub mod provision;
+pub mod snapshot;
 
 mod ack;
 mod connection;
+mod http_access;
 mod login;
 mod options;
+mod packs;
 mod publisher;
 mod replies;
 
 pub use ack::{Ack, PublishError};
 pub use connection::{Connection, JetStreamError};
+pub use http_access::{HttpAccess, HttpOptions};
 pub use options::{ConnectError, ConnectionOptions, LONGEST_RECONNECT_WAIT};
 pub use publisher::{PendingAck, Publisher};
 pub use replies::Expected;

@@ -23,6 +23,18 @@ pub(crate) fn login(servers: &[ServerAddr]) -> Option<Login> {
     })
 }
 
+/// The servers without credentials. The client library logs the addresses that it tries, as they are.
+pub(crate) fn without_logins(servers: Vec<ServerAddr>) -> std::io::Result<Vec<ServerAddr>> {
+    let stripped = servers.into_iter().map(|server| {
+        let mut url = server.into_inner();
+        if url.set_username("").and_then(|()| url.set_password(None)).is_err() {
+            return Err(std::io::Error::other("a server's URL has no place for a host"));
+        }
+        ServerAddr::from_url(url)
+    });
+    stripped.collect()
+}
+
 /// With `%XX` read as bytes; what is no such thing stays as it is.
 fn decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
@@ -61,5 +73,16 @@ mod tests {
         assert_eq!(of(&["nats://a:4222", "b"]), None);
         assert_eq!(of(&["nats://joe:s%40cret%@a:1"]), Some(("joe".into(), Some("s@cret%".into()))));
         assert_eq!(of(&["nats://a", "nats://t0ken@b"]), Some(("t0ken".into(), None)));
+    }
+
+    #[test]
+    fn what_is_given_to_the_library_has_no_credentials() {
+        let urls = ["nats://joe:s%40cret@a:1", "tls://t0ken@b", "c:4222"];
+        let servers = urls.map(|url| url.parse().unwrap()).to_vec();
+        let bare = without_logins(servers).unwrap();
+        let shown = format!("{bare:?}");
+        assert!(!shown.contains("joe") && !shown.contains("cret") && !shown.contains("t0ken"), "{shown}");
+        let hosts: Vec<(&str, u16)> = bare.iter().map(|server| (server.host(), server.port())).collect();
+        assert_eq!(hosts, [("a", 1), ("b", 4222), ("c", 4222)]);
     }
 }

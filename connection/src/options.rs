@@ -9,8 +9,8 @@ use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerAddr};
 use stepwell_shared::ids::Namespace;
 use thiserror::Error;
 
-use crate::connection::{Complaint, Connection};
-use crate::login::{Login, login};
+use crate::connection::{Connection, Heard};
+use crate::login::{Login, login, without_logins};
 
 /// Where a server is looked for when nothing is said.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -182,7 +182,7 @@ pub enum ConnectError {
     },
     /// The server does not let us in.
     #[error(
-        "the NATS server at {url} refused the login: {reason}; check --nats-creds, --nats-user, --nats-token or --nats-nkey"
+        "the NATS server at {url} refused the login: {reason}; check --nats-creds, --nats-user, --nats-token, --nats-nkey or --nats-cert"
     )]
     Refused {
         /// Where.
@@ -226,10 +226,11 @@ impl ConnectionOptions {
     /// [`ConnectError`] says what to check.
     pub async fn connect(&self, client_name: &str) -> Result<Connection, ConnectError> {
         let servers = self.servers()?;
-        let complaint = Complaint::default();
-        let options = self.client_options(client_name, complaint.clone(), login(&servers)).await?;
+        let heard = Heard::default();
+        let options = self.client_options(client_name, heard.clone(), login(&servers)).await?;
+        let servers = without_logins(servers).map_err(|error| wrong("--nats-url", error))?;
         let client = options.connect(servers).await.map_err(|error| self.not_connected(&error))?;
-        let started = Connection::start(client, self.namespace.clone(), complaint).await;
+        let started = Connection::start(client, self.namespace.clone(), heard).await;
         started.map_err(|error| ConnectError::Unreachable {
             url: self.display_url(),
             reason: format!("the connection was lost again: {error}"),
@@ -279,7 +280,7 @@ impl ConnectionOptions {
     async fn client_options(
         &self,
         client_name: &str,
-        complaint: Complaint,
+        heard: Heard,
         in_url: Option<Login>,
     ) -> Result<ConnectOptions, ConnectError> {
         let mut options = ConnectOptions::new()
@@ -291,9 +292,7 @@ impl ConnectionOptions {
             .skip_subject_validation(true)
             .event_callback(move |event| {
                 log(&event);
-                if let Event::ServerError(error) = &event {
-                    complaint.set(error.to_string());
-                }
+                listen(&event, &heard);
                 async {}
             });
         // What is said beside the URL goes before what is said in it.
@@ -350,6 +349,10 @@ impl ConnectionOptions {
         match error.kind() {
             ConnectErrorKind::ServerParse => ConnectError::Option { option: "--nats-url", reason },
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                ConnectError::Refused { url, reason }
+            }
+            // The server ended the handshake: it wants another client certificate than ours.
+            ConnectErrorKind::Tls | ConnectErrorKind::Io if reason.contains("received fatal alert") => {
                 ConnectError::Refused { url, reason }
             }
             ConnectErrorKind::Tls => ConnectError::Tls { url, reason },
@@ -421,6 +424,19 @@ fn readable(option: &'static str, path: &PathBuf) -> Result<PathBuf, ConnectErro
     match std::fs::File::open(path) {
         Ok(_) => Ok(path.clone()),
         Err(error) => Err(wrong(option, format!("{}: {error}", path.display()))),
+    }
+}
+
+fn listen(event: &Event, heard: &Heard) {
+    match event {
+        Event::Connected => heard.trouble.clear(),
+        Event::ServerError(error) => heard.complaint.set(error.to_string()),
+        Event::ClientError(error) => heard.trouble.set(error.to_string()),
+        Event::Disconnected
+        | Event::LameDuckMode
+        | Event::Draining
+        | Event::Closed
+        | Event::SlowConsumer(_) => {}
     }
 }
 

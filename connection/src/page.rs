@@ -26,6 +26,8 @@ const END_OF_BATCH: u16 = 204;
 /// A stored message.
 #[derive(Debug, Clone)]
 pub struct StoredMessage {
+    /// Its subject.
+    pub subject: String,
     /// Its sequence number.
     pub sequence: u64,
     /// Its headers, with those that JetStream adds to a direct get.
@@ -56,14 +58,35 @@ pub async fn read_page(
     subject: &str,
     from: u64,
 ) -> Result<Page, JetStreamError> {
-    let client = connection.client();
-    let other = |error: &dyn std::fmt::Display| JetStreamError::Other(error.to_string());
     let request =
         BatchRequest { seq: from.max(1), next_by_subj: subject, batch: PAGE_MESSAGES, max_bytes: PAGE_BYTES };
-    let api = format!("$JS.API.DIRECT.GET.{}", stream.name(connection.namespace()));
+    batch(connection, &stream.name(connection.namespace()), &request).await
+}
+
+/// Reads the last message of each subject that matches one of `subjects`, of the stream called `name`: all
+/// as they were at one moment. At most 1,024 subjects may match. Any replica may answer, as for [`read_page`].
+///
+/// # Errors
+/// [`JetStreamError`] when the stream does not answer, or not completely.
+pub async fn read_last_of_each(
+    connection: &Connection,
+    name: &str,
+    subjects: &[String],
+) -> Result<Vec<StoredMessage>, JetStreamError> {
+    Ok(batch(connection, name, &LastRequest { multi_last: subjects }).await?.messages)
+}
+
+async fn batch(
+    connection: &Connection,
+    name: &str,
+    request: &impl Serialize,
+) -> Result<Page, JetStreamError> {
+    let client = connection.client();
+    let other = |error: &dyn std::fmt::Display| JetStreamError::Other(error.to_string());
+    let api = format!("$JS.API.DIRECT.GET.{name}");
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| other(&error))?;
-    let sent = client.publish_with_reply(api, inbox, encoding::encode(&request).into()).await;
+    let sent = client.publish_with_reply(api, inbox, encoding::encode(request).into()).await;
     sent.map_err(|error| other(&error))?;
     let mut messages = Vec::new();
     loop {
@@ -94,7 +117,9 @@ pub async fn read_page(
 fn stored(message: Message) -> Result<StoredMessage, JetStreamError> {
     let sequence = number(&message, "Nats-Sequence")
         .ok_or_else(|| JetStreamError::Other("a stored message came without its sequence number".into()))?;
-    Ok(StoredMessage { sequence, headers: message.headers, body: message.payload })
+    let header = |name: &str| message.headers.as_ref()?.get(name).map(ToString::to_string);
+    let subject = header("Nats-Subject").unwrap_or_default();
+    Ok(StoredMessage { subject, sequence, headers: message.headers, body: message.payload })
 }
 
 fn number(message: &Message, header: &str) -> Option<u64> {
@@ -107,4 +132,9 @@ struct BatchRequest<'a> {
     next_by_subj: &'a str,
     batch: usize,
     max_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct LastRequest<'a> {
+    multi_last: &'a [String],
 }

@@ -77,8 +77,33 @@ impl Publisher {
         headers: Option<HeaderMap>,
         body: Bytes,
     ) -> Result<PendingAck, PublishError> {
+        let window = Arc::clone(&self.shared.window);
+        let permit = window.acquire_owned().await.map_err(|_| PublishError::Closed)?;
+        self.send(subject, headers, body, Some(permit)).await
+    }
+
+    /// The same without waiting for the window: for the few messages by which others see that this process is alive.
+    /// Behind a full window they would come too late when the server is slow to store.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`].
+    pub async fn publish_at_once(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        body: Bytes,
+    ) -> Result<PendingAck, PublishError> {
+        self.send(subject, headers, body, None).await
+    }
+
+    async fn send(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        body: Bytes,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<PendingAck, PublishError> {
         let shared = &self.shared;
-        let permit = Arc::clone(&shared.window).acquire_owned().await.map_err(|_| PublishError::Closed)?;
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         let connects = shared.connects();
@@ -131,7 +156,7 @@ struct Waiting {
     sent_at: Instant,
     /// How often the client had connected when it was sent.
     connects: u64,
-    _permit: OwnedSemaphorePermit,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use crate::ready::{self, Answer};
 use crate::watchdog::Watchdog;
 
 /// Longest wait for readiness. Recovering a large store takes the server a while.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest wait for the end after a polite request; then the process is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +69,16 @@ pub enum StartError {
         /// Its log file.
         log: PathBuf,
         /// The last lines of the log.
+        tail: String,
+    },
+    /// The nodes of a cluster run but do not agree on a leader.
+    #[error("{of} had no leader within {seconds} s; the end of {log}:\n{tail}", seconds = START_TIMEOUT.as_secs(), log = .log.display())]
+    NoLeader {
+        /// What has none: JetStream as a whole, a stream, a consumer.
+        of: String,
+        /// The log file of the first node.
+        log: PathBuf,
+        /// The last lines of that log.
         tail: String,
     },
 }
@@ -168,6 +178,50 @@ impl NatsServer {
         }
     }
 
+    /// Sends SIGKILL without waiting for the end; [`kill`](Self::kill) waits.
+    pub(crate) fn kill_at_once(&mut self) {
+        self.watchdog = None;
+        if let Some(child) = &mut self.child {
+            // It fails only when the process has ended already.
+            let _ = child.kill();
+        }
+    }
+
+    /// The name under which the server is known in a cluster; the same after [`NatsServer::restart`].
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Stops the process where it is (SIGSTOP), until [`resume`](Self::resume): its port takes connections
+    /// and nobody answers.
+    ///
+    /// # Errors
+    /// When the process does not run, or the system says no.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When the process does not run, or the system says no.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let Some(pid) = self.pid() else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the server does not run"));
+        };
+        // The standard library can only kill.
+        let status = Command::new("kill").arg(signal).arg(pid.to_string()).status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("kill {signal} ended with {status}")))
+        }
+    }
+
     /// Asks the process to end (SIGTERM) and waits until it has. The store stays.
     pub fn stop(&mut self) {
         let Some(pid) = self.pid() else { return };
@@ -196,6 +250,21 @@ impl NatsServer {
         self.launch()
     }
 
+    /// Exchanges the text that [`Builder::config`] took, and lets the running server read its configuration again
+    /// (SIGHUP). When this returns it may not have done so yet; its log says when it has.
+    ///
+    /// # Errors
+    /// When the file cannot be written, the process does not run, or the system says no.
+    pub fn reload(&mut self, config: impl Into<String>) -> io::Result<()> {
+        self.config = config.into();
+        fs::write(self.config_file(), self.config_text())?;
+        self.signal("-HUP")
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.store_dir.join("nats-server.conf")
+    }
+
     fn local_address(&self) -> SocketAddr {
         // A server that listens everywhere is reached here through the loopback address.
         let ip = if self.host.is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { self.host };
@@ -203,7 +272,7 @@ impl NatsServer {
     }
 
     fn launch(&mut self) -> Result<(), StartError> {
-        let config = self.store_dir.join("nats-server.conf");
+        let config = self.config_file();
         fs::write(&config, self.config_text()).map_err(prepare("write", &config))?;
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.map_err(prepare("open", &self.log))?;
@@ -341,11 +410,11 @@ fn spawn(binary: &Path, config: &Path, log: File) -> io::Result<Child> {
     command.spawn()
 }
 
-fn free_port(host: IpAddr) -> io::Result<u16> {
+pub(crate) fn free_port(host: IpAddr) -> io::Result<u16> {
     Ok(TcpListener::bind(SocketAddr::new(host, 0))?.local_addr()?.port())
 }
 
-fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

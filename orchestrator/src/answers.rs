@@ -2,6 +2,7 @@
 //! request id.
 
 use async_nats::Client;
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_orchestrator_core::Ruling;
 use stepwell_shared::api::{ApiError, Verdict};
 use stepwell_shared::encoding::encode;
@@ -22,9 +23,11 @@ pub(crate) fn verdict(ruling: &Ruling) -> Option<Verdict> {
 
 /// Sends a verdict to the subject that the sender named.
 pub(crate) async fn send(client: &Client, answer_to: &str, verdict: &Verdict) {
+    crash::at(Boundary::BeforeVerdict);
     if let Err(error) = client.publish(answer_to.to_owned(), encode(verdict).into()).await {
         tracing::debug!(%error, answer_to, "a verdict could not be sent");
     }
+    crash::at(Boundary::VerdictSent);
 }
 
 /// The subject on which a sender wants a verdict, if it is one that may be published to. Wildcards and

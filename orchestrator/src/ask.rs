@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use stepwell_connection::Connection;
 use stepwell_connection::chunked::{self, RequestError};
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_orchestrator_core::{TurnRequest, Workflow};
 use stepwell_shared::command::Command;
 use stepwell_shared::encoding::{VERSION, decode, encode};
-use stepwell_shared::history::StallKind;
+use stepwell_shared::history::{Record, StallKind};
 use stepwell_shared::ids::{Name, WorkerId};
+use stepwell_shared::limits::MAX_PACKED_BODY_BYTES;
 use stepwell_shared::subject;
 use stepwell_shared::task::{Answer, Work, WorkflowTask, WorkflowTaskReply};
 
 use crate::metric_definitions::Metrics;
+use crate::token::Tokens;
 use crate::workers::Workers;
 
 /// How often a queue is asked again when the worker that took the task is shutting down.
@@ -22,11 +25,18 @@ const MAX_BUSY_ANSWERS: u32 = 5;
 /// Pause after such an answer: a worker that drains unsubscribes within moments.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
+/// The worker whose cache has a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Sticky {
+    pub(crate) worker: WorkerId,
+    takes_packs: bool,
+}
+
 /// Workflow code's answer.
 #[derive(Debug)]
 pub(crate) enum Asked {
     /// Its commands.
-    Commands { commands: Vec<Command>, worker: WorkerId },
+    Commands { commands: Vec<Command>, sticky: Sticky },
     /// It could not answer.
     Stalled { kind: StallKind, message: String },
 }
@@ -39,16 +49,20 @@ pub(crate) async fn ask_turn(
     timeout: Duration,
     task: WorkflowTask,
     queue: &Name,
-    sticky: Option<&WorkerId>,
+    sticky: Option<&Sticky>,
 ) -> Asked {
     let started = Instant::now();
+    crash::at(Boundary::BeforeTurn);
     let asked = match ask(connection, workers, timeout, &task, queue, sticky).await {
         Ok(reply) => {
             if reply.replayed {
                 metrics.replays.inc();
             }
             match reply.answer {
-                Answer::Commands { commands } => Asked::Commands { commands, worker: reply.worker },
+                Answer::Commands { commands } => {
+                    let sticky = Sticky { worker: reply.worker, takes_packs: reply.takes_packs };
+                    Asked::Commands { commands, sticky }
+                }
                 Answer::Stalled { kind, message } => Asked::Stalled { kind, message },
                 Answer::QueryResult { .. } | Answer::QueryFailed { .. } | Answer::Busy {} => Asked::Stalled {
                     kind: StallKind::InvalidTurn,
@@ -58,6 +72,7 @@ pub(crate) async fn ask_turn(
         }
         Err((kind, message)) => Asked::Stalled { kind, message },
     };
+    crash::at(Boundary::TurnAnswered);
     metrics.workflow_task_seconds.observe(started.elapsed().as_secs_f64());
     if let Asked::Stalled { kind, .. } = &asked {
         metrics.workflow_task_failures.with_label_values(&[kind.name()]).inc();
@@ -74,7 +89,7 @@ pub(crate) async fn ask(
     timeout: Duration,
     task: &WorkflowTask,
     queue: &Name,
-    sticky: Option<&WorkerId>,
+    sticky: Option<&Sticky>,
 ) -> Result<WorkflowTaskReply, (StallKind, String)> {
     let reply = ask_queue(connection, timeout, task, queue, sticky).await?;
     if !matches!(reply.answer, Answer::Stalled { kind: StallKind::UnknownType, .. }) {
@@ -93,13 +108,18 @@ async fn ask_queue(
     timeout: Duration,
     task: &WorkflowTask,
     queue: &Name,
-    sticky: Option<&WorkerId>,
+    sticky: Option<&Sticky>,
 ) -> Result<WorkflowTaskReply, (StallKind, String)> {
     let namespace = connection.namespace();
     let body = bytes::Bytes::from(encode(task));
-    if let Some(worker) = sticky {
+    if let Some(Sticky { worker, takes_packs }) = sticky {
         let subject = subject::sticky_workflow_task(namespace, queue, worker);
-        if let Ok(answer) = chunked::request(connection, subject, body.clone(), timeout).await
+        let answer = if *takes_packs {
+            chunked::request_packed(connection, subject, body.clone(), timeout).await
+        } else {
+            chunked::request(connection, subject, body.clone(), timeout).await
+        };
+        if let Ok(answer) = answer
             && let Some(reply) = usable(&answer)?
         {
             return Ok(reply);
@@ -131,13 +151,24 @@ async fn ask_queue(
     }
 }
 
-/// The task for a turn.
+/// Most bytes of records that are handed over with a task: the task should still fit into a pack.
+const MAX_HANDED_BYTES: usize = MAX_PACKED_BODY_BYTES * 3 / 4;
+
+/// The task for a turn. `records`: what has just been read of the run. If that is all of it, and not much, it goes with
+/// the task.
 pub(crate) fn turn_task(
     workflow: &Workflow,
     request: TurnRequest,
     history_subject: &str,
     first_sequence: u64,
+    tokens: &Tokens,
+    mut records: Vec<Record>,
 ) -> Option<WorkflowTask> {
+    records.retain(|record| record.index <= request.after);
+    let complete = records.len() as u64 == request.after;
+    if !complete || (!records.is_empty() && encode(&records).len() > MAX_HANDED_BYTES) {
+        records.clear();
+    }
     Some(WorkflowTask {
         v: VERSION,
         workflow_id: workflow.id().clone(),
@@ -148,6 +179,8 @@ pub(crate) fn turn_task(
         after: request.after,
         mark: Some(request.mark),
         next_mark: Some(request.next_mark),
+        replay_token: workflow.run_id().map(|run_id| tokens.replay_token(run_id)),
+        records,
         work: Work::Turn { at_ms: request.at_ms, events: request.events, index: request.index },
     })
 }

@@ -1,4 +1,4 @@
-//! The one task that knows which workflows are in memory. It hands arrivals to drives and takes workflows
+//! The one task of a partition that knows which workflows are in memory. It hands arrivals to drives and takes workflows
 //! back; it never waits for NATS.
 
 use std::collections::VecDeque;
@@ -8,21 +8,24 @@ use std::time::Duration;
 
 use stepwell_orchestrator_core::Input;
 use stepwell_shared::announce::Announcement;
-use stepwell_shared::ids::{Name, RunId, WorkerId, WorkflowId};
+use stepwell_shared::ids::{Name, RunId, WorkflowId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ask::Sticky;
 use crate::drive::{Delivery, Held, drive};
+use crate::sabotage;
 use crate::shell::Shell;
 use crate::slots::Slots;
 use crate::timers::Due;
 
-/// Most events that are read and not done. Reading stops there: memory does not grow with the backlog.
+/// Most events that are read and not done, of all partitions of a process, which share it evenly. Reading
+/// stops there: memory does not grow with the backlog. Waited for by the reader and not here: what it has put into the
+/// inbox counts as well and must go on, or nothing gets less.
 pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
 
-/// Most bytes of bodies of such events; the body of each is kept twice, as it came and as it was read. Waited
-/// for by the reader and not here: what it has put into the inbox must go on, or nothing gets less.
+/// Most bytes of bodies of such events; the body of each is kept twice, as it came and as it was read.
 pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 128 * 1024 * 1024;
 
 /// Room between the reader of EVENTS and the dispatcher.
@@ -34,7 +37,8 @@ pub(crate) const REQUEST_ROOM: usize = 4_096;
 /// Events that are taken from the inbox at once.
 const BATCH: usize = 256;
 
-/// Pause before the next look whether there is room again.
+/// Pause before the next look whether there is room again: it comes back when effects are confirmed, which nobody
+/// reports to the reader.
 pub(crate) const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// An event that was read from the stream.
@@ -53,8 +57,13 @@ pub(crate) enum Request {
     WorkerAppeared(Announcement),
     /// Everything that a predecessor left has been read.
     CaughtUp,
-    /// What predecessors wanted for a workflow is to be looked at when everything they left has been read.
+    /// What predecessors wanted for a workflow is to be looked at when everything they left has been read; it is
+    /// noted in the recovery.
     LookAgain { id: WorkflowId },
+    /// A workflow is to be looked at, for whatever may be due.
+    LookAt { id: WorkflowId },
+    /// These attempts of a run are nowhere; those that are still wanted are to be published again.
+    Republish { id: WorkflowId, attempts: Vec<String> },
     /// Where a run stands, if it is in memory with nothing to do.
     Peek { id: WorkflowId, answer: oneshot::Sender<Option<Peeked>> },
 }
@@ -68,7 +77,7 @@ pub(crate) struct Peeked {
     pub(crate) turn_mark: String,
     pub(crate) first_sequence: u64,
     pub(crate) history_subject: String,
-    pub(crate) sticky: Option<WorkerId>,
+    pub(crate) sticky: Option<Sticky>,
 }
 
 /// Runs until `stop`; then begins nothing more and returns when no drive is under way.
@@ -79,7 +88,7 @@ pub(crate) async fn dispatch(
     stop: CancellationToken,
 ) {
     let mut dispatcher = Dispatcher {
-        slots: Slots::new(shell.options.max_cached_runs),
+        slots: Slots::default(),
         ready: VecDeque::new(),
         active: 0,
         drives: TaskTracker::new(),
@@ -87,12 +96,11 @@ pub(crate) async fn dispatch(
     };
     let mut batch = Vec::with_capacity(BATCH);
     loop {
-        let room = dispatcher.shell.floors.in_flight() < MAX_IN_FLIGHT;
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(request) = requests.recv() => dispatcher.handle(request),
-            read = inbox.recv_many(&mut batch, BATCH), if room => {
+            read = inbox.recv_many(&mut batch, BATCH) => {
                 if read == 0 {
                     break;
                 }
@@ -100,8 +108,6 @@ pub(crate) async fn dispatch(
                     dispatcher.deliver(&incoming.id, incoming.delivery);
                 }
             }
-            // Room comes back when effects are confirmed, which nobody reports here.
-            () = async { tokio::time::sleep(ROOM_PAUSE).await }, if !room => {}
         }
         dispatcher.begin_ready();
     }
@@ -146,18 +152,22 @@ impl Dispatcher {
                 }
             }
             Request::LookAgain { id } => {
+                // Otherwise it is done when everything has been read: it is noted.
                 if self.shell.caught_up.load(Ordering::Acquire) {
                     self.shell.recovery.now(&id);
                     self.deliver(&id, Delivery::internal(Input::Wake));
-                } else {
-                    self.shell.recovery.later(&id);
                 }
+            }
+            Request::LookAt { id } => self.deliver(&id, Delivery::internal(Input::Wake)),
+            Request::Republish { id, attempts } => {
+                let delivery = Delivery { republish: attempts, ..Delivery::internal(Input::Wake) };
+                self.deliver(&id, delivery);
             }
             Request::Peek { id, answer } => {
                 let _ = answer.send(self.slots.peek(&id).and_then(peeked));
             }
         }
-        self.shell.metrics.cached_runs.set(i64::try_from(self.slots.len()).unwrap_or(i64::MAX));
+        self.shell.cached.store(self.slots.len(), Ordering::Relaxed);
     }
 
     fn deliver(&mut self, id: &WorkflowId, delivery: Delivery) {
@@ -169,14 +179,18 @@ impl Dispatcher {
     fn finished(&mut self, id: &WorkflowId, held: Option<Box<Held>>) {
         self.active -= 1;
         let mut evicted = 0;
-        if self.slots.end(id, held, &mut evicted) {
+        let room = self.shell.ground.share(self.shell.options.max_cached_runs);
+        if self.slots.end(id, held, room, &mut evicted) {
             self.ready.push_back(id.clone());
         }
         self.shell.metrics.cache_evictions.inc_by(evicted);
     }
 
     fn begin_ready(&mut self) {
-        while self.active < self.shell.options.max_active_runs
+        let room = self.shell.ground.share(self.shell.options.max_active_runs);
+        // Who may not act any more could not set aside what it refuses, and would record later events before it.
+        while self.active < room
+            && (self.shell.validity.holds() || !sabotage::fenced())
             && let Some(id) = self.ready.pop_front()
         {
             let Some((held, mail)) = self.slots.begin(&id) else { continue };

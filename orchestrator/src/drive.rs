@@ -9,25 +9,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use stepwell_connection::PublishError;
 use stepwell_connection::clock::now_ms;
-use stepwell_orchestrator_core::{Arrival, Effect, Input, Ruling, Workflow};
+use stepwell_connection::crash::{self, Boundary};
+use stepwell_connection::history::ReadError;
+use stepwell_connection::{PublishError, leader};
+use stepwell_orchestrator_core::{Arrival, Effect, Input, Ruling, Timings, Workflow};
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::history::{Record, StallKind};
-use stepwell_shared::ids::{Name, WorkerId, WorkflowId};
+use stepwell_shared::ids::{Name, WorkflowId};
 use stepwell_shared::limits::MAX_TURN_EVENTS;
-use stepwell_shared::subject;
+use stepwell_shared::subject::{self, Stream};
 
 use crate::answers;
-use crate::ask::{Asked, ask_turn, turn_task};
+use crate::ask::{Asked, Sticky, ask_turn, turn_task};
 use crate::counting;
-use crate::decode::Timings;
 use crate::dispatcher::Request;
 use crate::effects::{self, Sent};
+use crate::error::OrchestratorError;
 use crate::event_log::{self, Appended, LoadError, Loaded};
 use crate::floor::Receipt;
 use crate::idempotency;
 use crate::rejections::{self, Raw};
+use crate::sabotage;
 use crate::shell::Shell;
 
 /// Pause before a workflow is tried again whose history could not be read or written.
@@ -46,6 +49,8 @@ pub(crate) struct Delivery {
     pub(crate) raw: Option<Raw>,
     /// What a worker measured, if it is a report.
     pub(crate) timings: Option<Timings>,
+    /// Attempts that are nowhere, to be published again if they are still wanted.
+    pub(crate) republish: Vec<String>,
 }
 
 /// A delivery and how it was taken.
@@ -64,7 +69,7 @@ pub(crate) struct Held {
     pub(crate) first_sequence: u64,
     pub(crate) last_sequence: u64,
     /// The worker whose cache has the run.
-    pub(crate) sticky: Option<WorkerId>,
+    pub(crate) sticky: Option<Sticky>,
     /// The queues on which it was last said to wait for workers.
     waits_on: BTreeSet<Name>,
     /// The records after the first index and up to the second were made by somebody else, and what they
@@ -83,15 +88,17 @@ impl Delivery {
             answer_to: None,
             raw: None,
             timings: None,
+            republish: Vec::new(),
         }
     }
 }
 
 impl Held {
-    fn new(shell: &Shell, loaded: Loaded) -> Self {
+    /// With the records that were read last.
+    fn new(shell: &Shell, loaded: Loaded) -> (Self, Vec<Record>) {
         let id = loaded.workflow.id();
-        let last_index = loaded.last_record.as_ref().map_or(0, |record| record.index);
-        Self {
+        let last_index = loaded.records.last().map_or(0, |record| record.index);
+        let held = Self {
             history_subject: subject::history(shell.connection.namespace(), id, shell.partitions),
             first_sequence: loaded.first_sequence,
             last_sequence: loaded.last_sequence,
@@ -100,7 +107,8 @@ impl Held {
             unchecked: (last_index > loaded.index_before).then_some((loaded.index_before, last_index)),
             guessed: false,
             workflow: loaded.workflow,
-        }
+        };
+        (held, loaded.records)
     }
 }
 
@@ -122,6 +130,8 @@ pub(crate) async fn drive(
         settled: Vec::new(),
         sent: Vec::new(),
         guessed_wrong: false,
+        records: Vec::new(),
+        republish: Vec::new(),
     };
     shell.timers.begin(&id);
     drive.work().await;
@@ -134,6 +144,9 @@ pub(crate) async fn drive(
     }
     if unchecked {
         shell.timers.end_unchecked(&id);
+        // Before the events count as done: a dispatcher that stops does not take the request any more, and
+        // no checkpoint may pass by what a successor has to find.
+        shell.recovery.later(&id);
         let _ = shell.requests.send(Request::LookAgain { id }).await;
     } else {
         // What woke the run goes only now: until here a successor would have needed it.
@@ -146,9 +159,11 @@ pub(crate) async fn drive(
             shell.recovery.checked(&id);
         }
     }
+    crash::at(Boundary::EventsConfirmed);
     for receipt in settled {
-        shell.floors.done(receipt);
+        shell.floor.done(receipt);
     }
+    crash::at(Boundary::EventsDone);
 }
 
 struct Drive<'a> {
@@ -162,6 +177,10 @@ struct Drive<'a> {
     sent: Vec<Sent>,
     /// What is stored must be read before anything is decided.
     guessed_wrong: bool,
+    /// The run's records, while they have just been read and nobody was asked.
+    records: Vec<Record>,
+    /// Attempts that are nowhere.
+    republish: Vec<String>,
 }
 
 impl Drive<'_> {
@@ -172,6 +191,7 @@ impl Drive<'_> {
                 match self.load().await {
                     Ok(held) => self.held = Some(held),
                     Err(LoadError::Illegal(error)) => return self.refuse_all(&error.to_string()).await,
+                    Err(LoadError::Halted) => return self.leave(),
                     Err(LoadError::Read(error)) => {
                         tracing::warn!(workflow_id = %self.id, %error, "a history cannot be read; trying again");
                         tokio::time::sleep(pause).await;
@@ -193,6 +213,7 @@ impl Drive<'_> {
                 }
                 if self.mail.is_empty() {
                     self.check_predecessor(&mut held).await;
+                    self.publish_lost(&held).await;
                     self.sleep_until_wanted(&mut held).await;
                     self.held = Some(held);
                     return;
@@ -243,7 +264,7 @@ impl Drive<'_> {
         }
     }
 
-    async fn load(&self) -> Result<Box<Held>, LoadError> {
+    async fn load(&mut self) -> Result<Box<Held>, LoadError> {
         let shell = self.shell;
         // A start for an id of which nothing is known is most likely the first one; if it is not, the
         // append says so and the history is read then. While catching up, it is known to be likely not.
@@ -254,17 +275,39 @@ impl Drive<'_> {
                 workflow: Workflow::new(self.id.clone()),
                 last_sequence: 0,
                 first_sequence: 0,
-                last_record: None,
+                records: Vec::new(),
                 index_before: 0,
             };
-            return Ok(Box::new(Held { guessed: true, ..Held::new(shell, fresh) }));
+            return Ok(Box::new(Held { guessed: true, ..Held::new(shell, fresh).0 }));
         }
         shell.metrics.cache_loads.inc();
         let before = shell.own.up_to(self.id);
         let loaded = event_log::load(&shell.connection, shell.partitions, self.id, before);
         // Rare, and large, as are others below: in a box, so that not every drive has room for it.
         let loaded = Box::pin(loaded).await?;
-        Ok(Box::new(Held::new(shell, loaded)))
+        Box::pin(self.check_events(loaded.workflow.through())).await?;
+        let (held, records) = Held::new(shell, loaded);
+        self.records = records;
+        Ok(Box::new(held))
+    }
+
+    /// A history that knows of events that EVENTS does not have: the stream has lost its end. New events would
+    /// be taken for repeats of those that are gone.
+    async fn check_events(&self, through: u64) -> Result<(), LoadError> {
+        let shell = self.shell;
+        if through <= shell.floor.read_to() {
+            return Ok(());
+        }
+        let name = Stream::Events.name(shell.connection.namespace());
+        let state = leader::state(&shell.connection, &name).await;
+        let subject = subject::history(shell.connection.namespace(), self.id, shell.partitions);
+        let last_sequence = state.map_err(|source| ReadError::JetStream { subject, source })?.last_sequence;
+        if last_sequence < through {
+            let stream = Stream::Events;
+            shell.halt(OrchestratorError::StreamRegressed { stream, last_sequence, seen: through });
+            return Err(LoadError::Halted);
+        }
+        Ok(())
     }
 
     /// Lets the workflow take in as much mail as one record may hold.
@@ -294,7 +337,7 @@ impl Drive<'_> {
                 idempotency::earlier_run(&self.shell.connection, &held.workflow, &delivery.arrival.input);
             let ruling = match earlier.await {
                 Some(ruling) => ruling,
-                None => held.workflow.receive(&delivery.arrival, now),
+                None => held.workflow.receive(&sabotage::marked(&delivery.arrival), now),
             };
             let rejected = ruling.is_rejection();
             taken.push(Taken { delivery, ruling, step });
@@ -307,10 +350,17 @@ impl Drive<'_> {
         taken
     }
 
-    async fn ask(&self, held: &mut Held) {
+    async fn ask(&mut self, held: &mut Held) {
         let Some(request) = held.workflow.turn_request(now_ms()) else { return };
         let (delivered, queue) = (request.events.len(), request.queue.clone());
-        let task = turn_task(&held.workflow, request, &held.history_subject, held.first_sequence);
+        let task = turn_task(
+            &held.workflow,
+            request,
+            &held.history_subject,
+            held.first_sequence,
+            &self.shell.tokens,
+            std::mem::take(&mut self.records),
+        );
         let Some(task) = task else { return };
         let shell = self.shell;
         let timeout = shell.options.workflow_task_timeout;
@@ -318,13 +368,14 @@ impl Drive<'_> {
         let asked =
             ask_turn(&shell.connection, &shell.metrics, &shell.workers, timeout, task, &queue, sticky);
         match asked.await {
-            Asked::Commands { commands, worker } => {
-                if let Err(error) = held.workflow.answer(commands, Some(worker.clone()), delivered) {
+            Asked::Commands { commands, sticky } => {
+                let worker = Some(sticky.worker.clone());
+                if let Err(error) = held.workflow.answer(commands, worker, delivered) {
                     let message = format!("{error}; the code must be changed before the run can go on");
                     held.workflow.stall(StallKind::InvalidTurn, message, now_ms());
                     held.sticky = None;
                 } else {
-                    held.sticky = Some(worker);
+                    held.sticky = Some(sticky);
                 }
             }
             Asked::Stalled { kind, message } => {
@@ -353,7 +404,7 @@ impl Drive<'_> {
         }
         let loaded = Box::pin(event_log::load(&shell.connection, shell.partitions, self.id, 0)).await;
         match loaded {
-            Ok(loaded) if loaded.last_record.as_ref() == Some(record) => {
+            Ok(loaded) if loaded.records.last() == Some(record) => {
                 let Loaded { first_sequence, last_sequence, .. } = loaded;
                 Ok(Appended { first_sequence, last_sequence })
             }
@@ -392,8 +443,22 @@ impl Drive<'_> {
                 held.workflow.set_aside(sequence);
             }
             self.settled.extend(it.delivery.receipt);
+            self.republish.extend(it.delivery.republish);
         }
         true
+    }
+
+    /// Publishes again what was found to be nowhere, and is wanted still.
+    async fn publish_lost(&mut self, held: &Held) {
+        let lost = std::mem::take(&mut self.republish);
+        let Some(run_id) = held.workflow.run_id().filter(|_| !lost.is_empty()) else { return };
+        let mut wanted = held.workflow.outstanding();
+        wanted.retain(|effect| match effect {
+            Effect::Dispatch(it) => lost.contains(&effects::attempt_id(run_id, it.step, it.attempt)),
+            Effect::CancelActivity { .. } | Effect::WriteSummary(_) | Effect::Close(_) => false,
+        });
+        let wanted = effects::prepare_again(self.shell, &held.workflow, &wanted);
+        self.sent.extend(effects::carry_out(self.shell, wanted).await);
     }
 
     /// Leaves the rest to a successor.
@@ -459,7 +524,7 @@ impl Drive<'_> {
             }
             Effect::CancelActivity { .. } | Effect::WriteSummary(_) | Effect::Close(_) => true,
         });
-        let wanted = effects::prepare(shell, &held.workflow, &wanted);
+        let wanted = effects::prepare_again(shell, &held.workflow, &wanted);
         self.sent.extend(effects::carry_out(shell, wanted).await);
     }
 

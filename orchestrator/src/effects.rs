@@ -6,11 +6,12 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::provision::ensure_queue;
 use stepwell_connection::{Ack, PendingAck, PublishError};
 use stepwell_orchestrator_core::{Dispatch, Effect, Workflow};
 use stepwell_shared::encoding::{VERSION, encode};
-use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
+use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID, REPEATED};
 use stepwell_shared::ids::{Name, RunId, StepId, WorkflowId};
 use stepwell_shared::subject::{self, Bucket};
 use stepwell_shared::summary::RunSummary;
@@ -49,6 +50,42 @@ pub(crate) struct Outgoing {
     timer_of: Option<WorkflowId>,
 }
 
+/// Where a process can die that sends a message.
+struct Boundaries {
+    before: Boundary,
+    sent: Boundary,
+    stored: Boundary,
+}
+
+impl Outgoing {
+    /// As it is sent when it may have been stored before. A task may have been done since, and a server that was killed
+    /// does not recognise it any more.
+    fn repeated(mut self) -> Self {
+        if self.message_id.is_some() && self.headers.is_empty() {
+            self.headers.push((REPEATED, "1"));
+        }
+        self
+    }
+
+    fn boundaries(&self) -> Boundaries {
+        let (before, sent, stored) = match (&self.summary, &self.timer_of, &self.message_id) {
+            (Some(summary), ..) if summary.status.closed() => {
+                (Boundary::BeforeClosing, Boundary::ClosingSent, Boundary::ClosingStored)
+            }
+            (Some(_), ..) => (Boundary::BeforeSummary, Boundary::SummarySent, Boundary::SummaryStored),
+            (None, Some(_), _) if self.body.is_empty() => {
+                (Boundary::BeforeTimerRemoval, Boundary::TimerRemovalSent, Boundary::TimerRemovalStored)
+            }
+            (None, Some(_), _) => (Boundary::BeforeTimer, Boundary::TimerSent, Boundary::TimerStored),
+            (None, None, Some(_)) => (Boundary::BeforeTask, Boundary::TaskSent, Boundary::TaskStored),
+            (None, None, None) => {
+                (Boundary::BeforeRequestId, Boundary::RequestIdSent, Boundary::RequestIdStored)
+            }
+        };
+        Boundaries { before, sent, stored }
+    }
+}
+
 /// The name under which an attempt is published, and recognised if it is published twice.
 pub(crate) fn attempt_id(run_id: &RunId, step: StepId, attempt: u32) -> String {
     format!("{run_id}/{step}/{attempt}")
@@ -83,6 +120,15 @@ pub(crate) fn prepare(shell: &Shell, workflow: &Workflow, effects: &[Effect]) ->
     effects.iter().map(message).collect()
 }
 
+/// The same for what may have been published before.
+pub(crate) fn prepare_again(shell: &Shell, workflow: &Workflow, effects: &[Effect]) -> Vec<Wanted> {
+    let again = |wanted| match wanted {
+        Wanted::Task(message, queue) => Wanted::Task(message.repeated(), queue),
+        other @ (Wanted::Message(_) | Wanted::Cancellation { .. }) => other,
+    };
+    prepare(shell, workflow, effects).into_iter().map(again).collect()
+}
+
 /// Publishes what a stored record wants, in order. Nothing is awaited but room in the connection's buffer.
 pub(crate) async fn carry_out(shell: &Shell, wanted: Vec<Wanted>) -> Vec<Sent> {
     let mut sent = Vec::with_capacity(wanted.len());
@@ -94,7 +140,9 @@ pub(crate) async fn carry_out(shell: &Shell, wanted: Vec<Wanted>) -> Vec<Sent> {
                 sent.push(send(shell, message).await);
             }
             Wanted::Cancellation { subject, body } => {
+                crash::at(Boundary::BeforeCancellation);
                 let _ = shell.connection.client().publish(subject, body).await;
+                crash::at(Boundary::CancellationSent);
             }
         }
     }
@@ -169,11 +217,14 @@ pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) -> bool {
             all = false;
             continue;
         }
+        crash::at(message.boundaries().stored);
         if let Some(summary) = &message.summary
             && summary.status.closed()
         {
             let subject = subject::closed(shell.connection.namespace(), &summary.workflow_id);
+            crash::at(Boundary::BeforeNotice);
             let _ = shell.connection.client().publish(subject, message.body.clone()).await;
+            crash::at(Boundary::NoticeSent);
         }
     }
     all
@@ -187,7 +238,7 @@ async fn repeat(shell: &Shell, message: &Outgoing, mut error: PublishError) -> b
         shell.metrics.effect_retries.inc();
         tracing::warn!(subject = message.subject, %error, "an effect was not confirmed; sending it again");
         tokio::time::sleep(PAUSE).await;
-        let mut message = message.clone();
+        let mut message = message.clone().repeated();
         if let Some(summary) = &message.summary {
             match state_bucket::standing(&shell.connection, summary).await {
                 Ok(Standing::AsNew) => return true,
@@ -234,7 +285,9 @@ async fn send(shell: &Shell, message: Outgoing) -> Sent {
         headers = Some(map);
     }
     let publisher = shell.connection.publisher();
+    crash::at(message.boundaries().before);
     let ack = publisher.publish(message.subject.clone(), headers, message.body.clone()).await;
+    crash::at(message.boundaries().sent);
     Sent { message, ack }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::history::{ReadError, read_history};
 use stepwell_connection::{Connection, PublishError};
 use stepwell_orchestrator_core::{IllegalRecord, Workflow};
@@ -17,6 +18,11 @@ use stepwell_shared::subject;
 use thiserror::Error;
 
 use crate::metric_definitions::Metrics;
+use crate::sabotage;
+
+/// Most records that are kept of a history that was read, to be handed to workflow code with the next task. When there
+/// are more, workers ask for them.
+const MAX_KEPT_RECORDS: usize = 32;
 
 /// A workflow with its place in the stream.
 #[derive(Debug)]
@@ -26,8 +32,9 @@ pub(crate) struct Loaded {
     pub(crate) last_sequence: u64,
     /// Sequence of the current run's first record; 0 when there is none.
     pub(crate) first_sequence: u64,
-    /// The last record, to tell whether an append of unknown outcome landed.
-    pub(crate) last_record: Option<Record>,
+    /// The run's last records, and all of them if they are few. The last one tells whether an append of unknown outcome
+    /// landed.
+    pub(crate) records: Vec<Record>,
     /// Index of the last record that was stored at or below the sequence asked about.
     pub(crate) index_before: u64,
 }
@@ -41,6 +48,9 @@ pub(crate) enum LoadError {
     /// What is stored makes no run.
     #[error(transparent)]
     Illegal(#[from] IllegalRecord),
+    /// It contradicts what EVENTS holds: nobody may go on.
+    #[error("the history knows of events that EVENTS does not have")]
+    Halted,
 }
 
 /// Reads the current run of a workflow id. `before`: see [`Loaded::index_before`].
@@ -56,7 +66,7 @@ pub(crate) async fn load(
         workflow: Workflow::new(id.clone()),
         last_sequence: history.last_sequence,
         first_sequence: 0,
-        last_record: None,
+        records: Vec::new(),
         index_before: 0,
     };
     for stored in history.records {
@@ -64,11 +74,15 @@ pub(crate) async fn load(
         if stored.record.index == 1 {
             loaded.first_sequence = stored.first_sequence;
             loaded.index_before = 0;
+            loaded.records.clear();
         }
         if stored.last_sequence <= before {
             loaded.index_before = stored.record.index;
         }
-        loaded.last_record = Some(stored.record);
+        if loaded.records.len() == MAX_KEPT_RECORDS {
+            loaded.records.clear();
+        }
+        loaded.records.push(stored.record);
     }
     Ok(loaded)
 }
@@ -101,21 +115,27 @@ pub(crate) async fn append(
         });
     }
     let count = ranges.len();
+    crash::at(Boundary::BeforeAppend);
     let mut expected = last_sequence;
     let mut first_sequence = 0;
     for (range, index) in ranges.into_iter().zip(1..) {
         let mut headers = HeaderMap::new();
-        headers.insert(headers::EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+        if sabotage::fenced() {
+            headers.insert(headers::EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+        }
         if count > 1 {
             headers.insert(headers::CHUNK, ChunkPlace { index, count }.header());
         }
         let part = body.slice(range);
-        let ack = connection.publisher().publish(subject.to_owned(), Some(headers), part).await?.await?;
+        let sent = connection.publisher().publish(subject.to_owned(), Some(headers), part).await?;
+        crash::at(Boundary::AppendSent);
+        let ack = sent.await?;
         expected = ack.sequence;
         if index == 1 {
             first_sequence = ack.sequence;
         }
     }
+    crash::at(Boundary::AppendStored);
     metrics.append_seconds.observe(started.elapsed().as_secs_f64());
     metrics.record_bytes.observe(body.len() as f64);
     Ok(Appended { first_sequence, last_sequence: expected })

@@ -1,44 +1,40 @@
-//! How far the EVENTS stream has been dealt with, per partition: the sequence below which every event is
-//! recorded (or set aside) and every effect of it confirmed.
+//! How far a partition's events have been dealt with: the sequence below which every event is recorded (or
+//! set aside) and every effect of it confirmed.
 //!
 //! Events are begun in stream order and done in any order; the floor is just below the oldest one that is
-//! not done. It never moves past an event by itself, not even when a task dies: only [`Floors::done`] does.
+//! not done. It never moves past an event by itself, not even when a task dies: only [`Floor::done`] does.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The floors of all partitions.
-pub(crate) struct Floors {
+/// The floor of one partition.
+pub(crate) struct Floor {
     state: Mutex<State>,
     /// Bytes of the bodies that are in flight. Asked for each event that is read, so beside the lock.
     bytes: AtomicUsize,
 }
 
 struct State {
-    partitions: Vec<BTreeSet<u64>>,
-    /// The highest sequence read, of whatever partition: the stream is read in order.
+    open: BTreeSet<u64>,
+    /// Up to where everything of the partition has been read.
     read: u64,
-    in_flight: usize,
 }
 
 /// An event that has been begun and must be reported done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Receipt {
-    pub(crate) partition: u32,
     /// The size of its body.
     pub(crate) bytes: u32,
     pub(crate) sequence: u64,
 }
 
-impl Floors {
-    pub(crate) fn new(partitions: u32, read: u64) -> Self {
-        let partitions = vec![BTreeSet::new(); partitions as usize];
-        let state = Mutex::new(State { partitions, read, in_flight: 0 });
-        Self { state, bytes: AtomicUsize::new(0) }
+impl Floor {
+    pub(crate) fn new(read: u64) -> Self {
+        Self { state: Mutex::new(State { open: BTreeSet::new(), read }), bytes: AtomicUsize::new(0) }
     }
 
-    /// An event was read that had been dealt with before.
+    /// Up to there is nothing that has not been dealt with or begun.
     pub(crate) fn pass(&self, sequence: u64) {
         let mut state = self.lock();
         state.read = state.read.max(sequence);
@@ -48,35 +44,32 @@ impl Floors {
     pub(crate) fn begin(&self, receipt: Receipt) {
         let mut state = self.lock();
         state.read = state.read.max(receipt.sequence);
-        if let Some(open) = state.partitions.get_mut(receipt.partition as usize)
-            && open.insert(receipt.sequence)
-        {
-            state.in_flight += 1;
+        if state.open.insert(receipt.sequence) {
             self.bytes.fetch_add(receipt.bytes as usize, Ordering::Relaxed);
         }
     }
 
     /// The event is recorded and what it caused is confirmed.
     pub(crate) fn done(&self, receipt: Receipt) {
-        let mut state = self.lock();
-        if let Some(open) = state.partitions.get_mut(receipt.partition as usize)
-            && open.remove(&receipt.sequence)
-        {
-            state.in_flight -= 1;
+        if self.lock().open.remove(&receipt.sequence) {
             self.bytes.fetch_sub(receipt.bytes as usize, Ordering::Relaxed);
         }
     }
 
     /// The highest sequence up to which everything of the partition is done.
-    pub(crate) fn floor(&self, partition: u32) -> u64 {
+    pub(crate) fn done_to(&self) -> u64 {
         let state = self.lock();
-        let oldest = state.partitions.get(partition as usize).and_then(|open| open.first().copied());
-        oldest.map_or(state.read, |oldest| oldest - 1)
+        state.open.first().map_or(state.read, |oldest| oldest - 1)
+    }
+
+    /// The highest sequence up to which everything of the partition has been read.
+    pub(crate) fn read_to(&self) -> u64 {
+        self.lock().read
     }
 
     /// How many events are begun and not done.
     pub(crate) fn in_flight(&self) -> usize {
-        self.lock().in_flight
+        self.lock().open.len()
     }
 
     /// How many bytes the bodies of these events have.
@@ -95,36 +88,35 @@ mod tests {
 
     #[test]
     fn the_floor_waits_for_the_oldest() {
-        let receipt = |partition, sequence| Receipt { partition, bytes: 100, sequence };
-        let floors = Floors::new(2, 10);
-        assert_eq!(floors.floor(0), 10);
-        for (partition, sequence) in [(0, 11), (1, 12), (0, 13)] {
-            floors.begin(receipt(partition, sequence));
+        let receipt = |sequence| Receipt { bytes: 100, sequence };
+        let floor = Floor::new(10);
+        assert_eq!(floor.done_to(), 10);
+        for sequence in [11, 12, 15] {
+            floor.begin(receipt(sequence));
         }
-        floors.done(receipt(0, 13));
-        assert_eq!((floors.floor(0), floors.floor(1)), (10, 11));
-        floors.done(receipt(0, 11));
-        assert_eq!((floors.floor(0), floors.floor(1)), (13, 11));
-        floors.done(receipt(1, 12));
-        floors.done(receipt(1, 12));
-        assert_eq!((floors.floor(0), floors.floor(1), floors.in_flight()), (13, 13, 0));
+        floor.done(receipt(12));
+        assert_eq!((floor.done_to(), floor.read_to()), (10, 15));
+        floor.done(receipt(11));
+        floor.pass(20);
+        assert_eq!((floor.done_to(), floor.read_to()), (14, 20));
+        floor.done(receipt(15));
+        floor.done(receipt(15));
+        assert_eq!((floor.done_to(), floor.in_flight()), (20, 0));
     }
 
     #[test]
     fn each_event_counts_once_with_its_bytes() {
-        let receipt = |sequence, bytes| Receipt { partition: 0, bytes, sequence };
-        let floors = Floors::new(1, 0);
-        floors.begin(receipt(1, 5));
-        floors.begin(receipt(2, u32::MAX));
-        floors.begin(receipt(2, u32::MAX));
-        // Of a partition that there is not.
-        floors.begin(Receipt { partition: 7, bytes: 5, sequence: 3 });
-        assert_eq!((floors.in_flight(), floors.bytes_in_flight()), (2, 5 + u32::MAX as usize));
-        floors.done(receipt(2, u32::MAX));
-        floors.done(receipt(2, u32::MAX));
-        floors.done(Receipt { partition: 7, bytes: 5, sequence: 3 });
-        assert_eq!((floors.in_flight(), floors.bytes_in_flight()), (1, 5));
-        floors.done(receipt(1, 5));
-        assert_eq!((floors.in_flight(), floors.bytes_in_flight()), (0, 0));
+        let receipt = |sequence, bytes| Receipt { bytes, sequence };
+        let floor = Floor::new(0);
+        floor.begin(receipt(1, 5));
+        floor.begin(receipt(2, u32::MAX));
+        floor.begin(receipt(2, u32::MAX));
+        assert_eq!((floor.in_flight(), floor.bytes_in_flight()), (2, 5 + u32::MAX as usize));
+        floor.done(receipt(2, u32::MAX));
+        floor.done(receipt(2, u32::MAX));
+        floor.done(receipt(3, 7));
+        assert_eq!((floor.in_flight(), floor.bytes_in_flight()), (1, 5));
+        floor.done(receipt(1, 5));
+        assert_eq!((floor.in_flight(), floor.bytes_in_flight()), (0, 0));
     }
 }

@@ -1,4 +1,5 @@
-//! `/metrics`, `/livez` and `/readyz`. Reads only; knows nothing of runs.
+//! `/metrics`, `/livez` and `/readyz`. Reads only; knows nothing of runs. Whether a process lives is no secret;
+//! its metrics are for whom [`HttpAccess`] lets in.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use stepwell_connection::Connection;
+use stepwell_connection::{Connection, HttpAccess};
 
 use crate::error::OrchestratorError;
 use crate::metric_definitions::Metrics;
@@ -18,9 +19,13 @@ use crate::metric_definitions::Metrics;
 #[derive(Clone)]
 pub(crate) struct Health {
     pub(crate) connection: Connection,
+    /// On which others see that this process is there.
+    pub(crate) pulse: Connection,
     pub(crate) metrics: Arc<Metrics>,
     /// Whether the process has stopped taking on work.
     pub(crate) draining: Arc<AtomicBool>,
+    /// Who may read the metrics.
+    pub(crate) access: HttpAccess,
 }
 
 /// Serves until the process ends; returns the address that it listens on.
@@ -43,17 +48,21 @@ pub(crate) async fn serve(address: SocketAddr, health: Health) -> Result<SocketA
     Ok(bound)
 }
 
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics.text())
+async fn metrics(State(health): State<Health>, headers: HeaderMap) -> Response {
+    if !health.access.allows(headers.get(header::AUTHORIZATION).map(|value| value.as_bytes())) {
+        let ask = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (StatusCode::UNAUTHORIZED, ask, "the token is missing or wrong\n").into_response();
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], health.metrics.text()).into_response()
 }
 
-/// Ready: connected to NATS and not draining. A standby is ready: it takes over when it must.
+/// Ready: connected to NATS, on both connections, and not draining. A standby is ready: it takes over when it must.
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
     if health.draining.load(Ordering::Relaxed) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
-    if !health.connection.connected() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not connected to NATS\n");
+    if let Some(trouble) = health.connection.trouble().or_else(|| health.pulse.trouble()) {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n"));
     }
-    (StatusCode::OK, "ok\n")
+    (StatusCode::OK, "ok\n".to_owned())
 }

@@ -1,23 +1,25 @@
-//! Reading the EVENTS stream in order, without acknowledgements: how far it has been dealt with is kept in
-//! checkpoints. Reading again what was read before is harmless.
+//! Reading a partition's events in order, without acknowledgements: how far they have been dealt with is kept
+//! in a checkpoint. Reading again what was read before is harmless.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy, pull::OrderedConfig};
-use async_nats::jetstream::{Message, stream};
+use async_nats::jetstream::Message;
 use futures_util::StreamExt as _;
-use stepwell_connection::JetStreamError;
-use stepwell_orchestrator_core::Arrival;
+use futures_util::stream::BoxStream;
+use stepwell_connection::crash::{self, Boundary};
+use stepwell_connection::{JetStreamError, leader};
+use stepwell_orchestrator_core::{Arrival, decode_event};
 use stepwell_shared::headers::ANSWER_TO;
-use stepwell_shared::subject::Stream;
+use stepwell_shared::subject::{Stream, partition_events};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::answers::{self, answer_subject};
-use crate::decode::decode_event;
-use crate::dispatcher::{Incoming, MAX_BYTES_IN_FLIGHT, ROOM_PAUSE, Request};
+use crate::dispatcher::{Incoming, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, ROOM_PAUSE, Request};
 use crate::drive::Delivery;
+use crate::error::OrchestratorError;
+use crate::events_consumer::{Delivered, Read, connects, open};
 use crate::floor::Receipt;
 use crate::rejections::{self, Raw};
 use crate::shell::{Shell, new_run_id};
@@ -25,120 +27,180 @@ use crate::shell::{Shell, new_run_id};
 /// Pause before the stream is opened again after an error.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long nothing may come before the leader is asked whether there is something: a consumer that stands
+/// still says nothing of it.
+const LOOK_AFTER: Duration = Duration::from_secs(10);
+
 /// Most messages that are set aside at the same time, because they cannot be read; reading stops there. It is
 /// reached when REJECTED does not store them as fast as somebody sends them, or not at all.
 const MAX_SETTING_ASIDE: usize = 256;
 
-/// Reads from `next` on and hands everything to the dispatcher, until nobody takes it any more.
-/// `checkpoints` say per partition what need not be read again; `catch_up` is the stream's last sequence
-/// at the start.
-pub(crate) async fn read(
-    shell: Arc<Shell>,
-    inbox: mpsc::Sender<Incoming>,
-    mut next: u64,
-    checkpoints: Vec<u64>,
-    catch_up: u64,
-) {
+/// Reads the partition's events from `next` on and hands them to the dispatcher, until nobody takes them any
+/// more. `catch_up` is the last of them that there was at the start.
+pub(crate) async fn read(shell: Arc<Shell>, inbox: mpsc::Sender<Incoming>, next: u64, catch_up: u64) {
     let aside = Arc::new(Semaphore::new(MAX_SETTING_ASIDE));
-    let mut caught_up = next > catch_up;
-    if caught_up {
-        say_caught_up(&shell, &inbox).await;
-    }
+    let mut reader = Reader { shell, inbox, aside, next, catch_up, caught_up: false, alone: true };
+    reader.say_if_caught_up().await;
     loop {
-        let connects = connects(&shell);
-        match open(&shell, next).await {
-            Ok((mut messages, pending)) => {
-                if !caught_up && pending == 0 {
-                    // Nothing is left of what was to be read.
-                    caught_up = true;
-                    say_caught_up(&shell, &inbox).await;
-                }
-                while let Some(message) = next_unless_reconnected(&shell, &mut messages, connects).await {
-                    let message = match message {
-                        Ok(message) => message,
-                        Err(error) => {
-                            tracing::warn!(%error, "reading EVENTS failed; opening it again");
-                            break;
-                        }
-                    };
-                    let Ok((sequence, pending)) = place(&message) else { continue };
-                    if sequence < next {
-                        continue;
-                    }
-                    next = sequence + 1;
-                    shell.metrics.backlog.set(i64::try_from(pending).unwrap_or(i64::MAX));
-                    wait_for_room(&shell, &inbox).await;
-                    if !take(&shell, &inbox, &aside, &checkpoints, message, sequence).await {
-                        return;
-                    }
-                    if !caught_up && (sequence >= catch_up || pending == 0) {
-                        caught_up = true;
-                        say_caught_up(&shell, &inbox).await;
-                    }
-                }
+        let ended = match reader.open().await {
+            Ok(events) => reader.read_from(events).await,
+            Err(error) => {
+                tracing::warn!(%error, "EVENTS cannot be opened; trying again");
+                Ended::Failed
             }
-            Err(error) => tracing::warn!(%error, "EVENTS cannot be opened; trying again"),
+        };
+        match ended {
+            Ended::Left => return,
+            Ended::Elsewhere => {}
+            Ended::Failed => tokio::time::sleep(PAUSE).await,
         }
-        if inbox.is_closed() {
+        if reader.inbox.is_closed() {
             return;
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// The next message; `None` when the connection was made anew: the server that is there now may know nothing
-/// of the consumer, which the client would notice much later.
-async fn next_unless_reconnected(
-    shell: &Shell,
-    messages: &mut (impl futures_util::Stream<Item = Read> + Unpin),
-    connected: u64,
-) -> Option<Read> {
-    loop {
-        tokio::select! {
-            biased;
-            message = messages.next() => return message,
-            // Made only when it is waited for.
-            () = async { tokio::time::sleep(PAUSE).await } => {
-                if connects(shell) != connected {
-                    return None;
+struct Reader {
+    shell: Arc<Shell>,
+    inbox: mpsc::Sender<Incoming>,
+    aside: Arc<Semaphore>,
+    next: u64,
+    catch_up: u64,
+    caught_up: bool,
+    /// Whether it reads with a consumer of its own: until it has caught up, and when it did not keep up with
+    /// the others.
+    alone: bool,
+}
+
+/// Why reading ended.
+enum Ended {
+    /// Nobody takes anything any more.
+    Left,
+    /// To go on with another consumer at once.
+    Elsewhere,
+    Failed,
+}
+
+impl Reader {
+    /// Reads until the consumer is to be made anew.
+    async fn read_from(&mut self, mut events: BoxStream<'static, Read>) -> Ended {
+        let connected = connects(&self.shell.connection);
+        loop {
+            let Delivered { message, sequence, pending } = match self.next_of(&mut events, connected).await {
+                Ok(Some(Ok(delivered))) => delivered,
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(error, "reading EVENTS failed; opening it again");
+                    return Ended::Failed;
                 }
+                Ok(None) => {
+                    let shared = !self.alone;
+                    self.alone = true;
+                    return if shared { Ended::Elsewhere } else { Ended::Failed };
+                }
+                Err(ended) => return ended,
+            };
+            if sequence < self.next {
+                continue;
+            }
+            self.next = sequence + 1;
+            self.shell.backlog.store(pending, Ordering::Relaxed);
+            wait_for_room(&self.shell, &self.inbox).await;
+            if !take(&self.shell, &self.inbox, &self.aside, message, sequence).await {
+                return Ended::Left;
+            }
+            if self.say_if_caught_up().await {
+                return Ended::Elsewhere;
             }
         }
     }
-}
 
-fn connects(shell: &Shell) -> u64 {
-    shell.connection.client().statistics().connects.load(Ordering::Relaxed)
-}
+    /// The next event, if there is one; an error when another consumer is to be taken: after a reconnect, and
+    /// when this one stands still though there is something to read, which it may for reasons of its own.
+    async fn next_of(
+        &mut self,
+        events: &mut BoxStream<'static, Read>,
+        connected: u64,
+    ) -> Result<Option<Read>, Ended> {
+        let (mut idle, alone) = (Duration::ZERO, self.alone);
+        loop {
+            tokio::select! {
+                biased;
+                event = events.next() => return Ok(event),
+                // Made only when it is waited for.
+                () = async { tokio::time::sleep(PAUSE).await } => {}
+            }
+            if connects(&self.shell.connection) != connected {
+                return Err(Ended::Failed);
+            }
+            idle += PAUSE;
+            let look = if self.caught_up { LOOK_AFTER } else { PAUSE };
+            if idle < look {
+                continue;
+            }
+            idle = Duration::ZERO;
+            match self.behind().await {
+                Ok(Some(last)) if self.caught_up => {
+                    let (partition, next) = (self.shell.partition, self.next);
+                    tracing::warn!(partition, last, next, "EVENTS is not delivered");
+                    self.shell.metrics.recovered.with_label_values(&["events"]).inc();
+                    return Err(Ended::Failed);
+                }
+                Ok(None) if alone && self.caught_up => {
+                    // It keeps up by now.
+                    self.alone = false;
+                    return Err(Ended::Elsewhere);
+                }
+                Ok(Some(_) | None) => {}
+                Err(error) => tracing::debug!(%error, "EVENTS cannot be asked how far it goes"),
+            }
+        }
+    }
 
-async fn open(
-    shell: &Shell,
-    next: u64,
-) -> Result<(impl futures_util::Stream<Item = Read> + use<>, u64), JetStreamError> {
-    let other = |error: String| JetStreamError::Other(error);
-    let name = Stream::Events.name(shell.connection.namespace());
-    let stream: stream::Stream<()> = shell
-        .connection
-        .jetstream()
-        .get_stream_no_info(name)
-        .await
-        .map_err(|error| other(error.to_string()))?;
-    let config = OrderedConfig {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: next.max(1) },
-        replay_policy: ReplayPolicy::Instant,
-        ..OrderedConfig::default()
-    };
-    let consumer = stream.create_consumer(config).await.map_err(|error| other(error.to_string()))?;
-    let pending = consumer.cached_info().num_pending;
-    let messages = consumer.messages().await.map_err(|error| other(error.to_string()))?;
-    Ok((messages, pending))
-}
+    /// The partition's last event, as the leader has it, if it was not read yet.
+    async fn behind(&mut self) -> Result<Option<u64>, JetStreamError> {
+        let connection = &self.shell.connection;
+        let name = Stream::Events.name(connection.namespace());
+        let subject = partition_events(connection.namespace(), self.shell.partition);
+        let last = leader::last_sequence(connection, &name, &subject).await?;
+        if last >= self.next {
+            return Ok(Some(last));
+        }
+        // What was to be caught up with may have been trimmed by now.
+        self.catch_up = self.catch_up.min(last);
+        self.say_if_caught_up().await;
+        Ok(None)
+    }
 
-type Read = Result<Message, async_nats::jetstream::consumer::pull::OrderedError>;
+    /// Says that everything of before has been read; after the events that are in the inbox, which requests
+    /// would overtake. Says it once, and returns true then: from now on it reads with the others.
+    async fn say_if_caught_up(&mut self) -> bool {
+        let now = !self.caught_up && self.next > self.catch_up;
+        if now {
+            self.caught_up = true;
+            self.alone = false;
+            wait_until_taken(&self.inbox).await;
+            let _ = self.shell.requests.send(Request::CaughtUp).await;
+        }
+        now
+    }
 
-fn place(message: &Message) -> Result<(u64, u64), ()> {
-    let info = message.info().map_err(|error| tracing::warn!(%error, "a delivery has no place"))?;
-    Ok((info.stream_sequence, info.pending))
+    async fn open(&self) -> Result<BoxStream<'static, Read>, JetStreamError> {
+        let (connection, partition) = (&self.shell.connection, self.shell.partition);
+        let name = Stream::Events.name(connection.namespace());
+        let last_sequence = leader::state(connection, &name).await?.last_sequence;
+        let seen = self.next - 1;
+        if last_sequence < seen {
+            let stream = Stream::Events;
+            self.shell.halt(OrchestratorError::StreamRegressed { stream, last_sequence, seen });
+            return Err(JetStreamError::Other("EVENTS ends before what was read from it".into()));
+        }
+        if self.alone {
+            return open(connection, vec![partition_events(connection.namespace(), partition)], self.next)
+                .await;
+        }
+        let mut events = self.shell.ground.reader.join(partition, self.next).await;
+        Ok(futures_util::stream::poll_fn(move |context| events.poll_recv(context)).boxed())
+    }
 }
 
 /// Takes one message in. False when the dispatcher is gone.
@@ -146,23 +208,23 @@ async fn take(
     shell: &Arc<Shell>,
     inbox: &mpsc::Sender<Incoming>,
     aside: &Arc<Semaphore>,
-    checkpoints: &[u64],
     message: Message,
     sequence: u64,
 ) -> bool {
-    let partition = message.subject.split('.').nth(3).and_then(|token| token.parse::<u32>().ok());
+    crash::at(Boundary::EventRead);
     let bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
-    let receipt = Receipt { partition: partition.unwrap_or(0), bytes, sequence };
-    let done = checkpoints.get(receipt.partition as usize).is_some_and(|done| sequence <= *done);
-    if done || shell.set_aside.contains(&sequence) {
-        shell.floors.pass(sequence);
+    let receipt = Receipt { bytes, sequence };
+    if shell.set_aside.contains(&sequence) {
+        shell.floor.pass(sequence);
         return true;
     }
-    shell.floors.begin(receipt);
+    shell.floor.begin(receipt);
     let answer_to = message.headers.as_ref().and_then(|headers| headers.get(ANSWER_TO));
     let answer_to = answer_subject(answer_to.map(|value| value.as_str()));
     let raw = Raw { subject: message.subject.to_string(), body: message.payload.clone(), sequence };
-    match decode_event(&raw.subject, &raw.body, &shell.tokens, new_run_id) {
+    let tokens = &shell.tokens;
+    let genuine = |token: &str, run_id: &_, step, attempt| tokens.verify(token, run_id, step, attempt);
+    match decode_event(&raw.subject, &raw.body, genuine, new_run_id) {
         Ok(decoded) => {
             let delivery = Delivery {
                 arrival: Arrival { sequence: Some(sequence), input: decoded.input },
@@ -170,6 +232,7 @@ async fn take(
                 answer_to,
                 raw: Some(raw),
                 timings: decoded.timings,
+                republish: Vec::new(),
             };
             inbox.send(Incoming { id: decoded.workflow_id, delivery }).await.is_ok()
         }
@@ -192,7 +255,7 @@ async fn take(
                         answers::send(connection.client(), &answer_to, &verdict).await;
                     }
                 }
-                shell.floors.done(receipt);
+                shell.floor.done(receipt);
                 drop(permit);
             });
             true
@@ -200,18 +263,15 @@ async fn take(
     }
 }
 
-/// Returns when what was read and is not done takes less memory, or nobody takes more.
+/// Returns when what was read and is not done is less, or nobody takes more.
 async fn wait_for_room(shell: &Shell, inbox: &mpsc::Sender<Incoming>) {
-    while shell.floors.bytes_in_flight() >= MAX_BYTES_IN_FLIGHT && !inbox.is_closed() {
+    let full = || {
+        shell.floor.in_flight() >= shell.ground.share(MAX_IN_FLIGHT)
+            || shell.floor.bytes_in_flight() >= shell.ground.share(MAX_BYTES_IN_FLIGHT)
+    };
+    while full() && !inbox.is_closed() {
         tokio::time::sleep(ROOM_PAUSE).await;
     }
-}
-
-/// Says that everything of before has been read; after the events that are in the inbox, which requests would
-/// overtake.
-async fn say_caught_up(shell: &Shell, inbox: &mpsc::Sender<Incoming>) {
-    wait_until_taken(inbox).await;
-    let _ = shell.requests.send(Request::CaughtUp).await;
 }
 
 /// Returns when the dispatcher has taken everything that was put into the inbox.

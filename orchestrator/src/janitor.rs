@@ -1,12 +1,14 @@
-//! What is done now and then: forgetting runs whose retention is over, workers that are gone and tasks that
-//! nobody asks for any more, counting runs that cannot go on, putting summaries right.
+//! What is done now and then for the partitions that this process owns: forgetting runs whose retention is
+//! over, workers that are gone and tasks that nobody asks for any more, counting, putting summaries right.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv;
-use stepwell_connection::clock::now_ms;
+use futures_util::future;
+use futures_util::stream::{self, StreamExt as _};
+use stepwell_connection::clock::{self, now_ms};
 use stepwell_shared::encoding::decode;
 use stepwell_shared::history::StallKind;
 use stepwell_shared::ids::WorkflowId;
@@ -14,9 +16,11 @@ use stepwell_shared::subject::{self, Bucket, Stream};
 use stepwell_shared::summary::{RunSummary, Status};
 
 use crate::event_log;
+use crate::ground::Ground;
+use crate::open_runs::OpenRuns;
 use crate::shell::Shell;
 use crate::state_bucket;
-use crate::summaries::Comparison;
+use crate::trimming::Trimming;
 
 /// How often workers are looked over and sleeping runs are counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -24,44 +28,106 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often the `state` bucket is read through. It is read whole, so not often.
 const READ_EVERY: Duration = Duration::from_secs(60);
 
+/// The most of its time that this process spends with reading it, as one part of so many.
+const READING_SHARE: u32 = 20;
+
 /// How long the mark of a removed summary stays: long enough for whoever watches the bucket.
 const MARKER_TTL: Duration = Duration::from_secs(60);
 
-/// Most runs forgotten in one pass.
-const MAX_FORGOTTEN: usize = 10_000;
+/// Most runs forgotten in one pass: their ids are kept in memory. When there are more, the next pass follows as soon as
+/// reading has had its share of the time.
+const MAX_FORGOTTEN: usize = 50_000;
+
+/// How many are forgotten at once; each takes some round trips.
+const FORGOTTEN_AT_ONCE: usize = 16;
 
 /// Does it until it is aborted.
-pub(crate) async fn keep_tidy(shell: Arc<Shell>) {
-    let mut read: Option<Instant> = None;
-    let mut comparison = Comparison::default();
+pub(crate) async fn keep_tidy(ground: Ground) {
+    let mut pause = Duration::ZERO;
+    let mut read = Instant::now();
+    let mut open = OpenRuns::default();
+    let mut trimming = Trimming::new();
+    // What was owned when it was looked last, and when the bucket was read last.
+    let (mut owned_then, mut owned_when_read) = (Vec::new(), Vec::new());
     loop {
-        shell.workers.sweep(&shell.metrics);
-        shell.metrics.timers_pending.set(i64::try_from(shell.timers.len()).unwrap_or(i64::MAX));
-        if read.is_none_or(|read| read.elapsed() > READ_EVERY) {
-            read = Some(Instant::now());
-            if let Err(error) = look_through(&shell, &mut comparison).await {
-                tracing::warn!(%error, "the state bucket could not be read through; trying again later");
-            }
-            let done = || (0..shell.partitions).map(|it| shell.floors.floor(it)).min().unwrap_or(0);
-            if let Err(error) = shell.recovery.forget_tasks(&shell.connection, done).await {
-                tracing::debug!(%error, "the streams could not be asked; what was on TASKS is kept");
+        count(&ground);
+        trimming.trim(&ground).await;
+        let owned = ground.owned.partitions();
+        let new = owned == owned_then && owned != owned_when_read;
+        owned_then.clone_from(&owned);
+        if !owned.is_empty() && (new || read.elapsed() >= pause) {
+            read = Instant::now();
+            owned_when_read = owned;
+            let usual = READ_EVERY.min(ground.options.sweep_after);
+            pause = match look_through(&ground, &mut open).await {
+                Ok(Look { reading, more: false }) => usual.max(reading * READING_SHARE),
+                Ok(Look { reading, more: true }) => reading * READING_SHARE,
+                Err(error) => {
+                    tracing::warn!(%error, "the state bucket could not be read through; trying again later");
+                    usual.max(read.elapsed() * READING_SHARE)
+                }
+            };
+            for shell in ground.owned.all() {
+                let forgotten = shell.recovery.forget_tasks(&shell.connection, || shell.floor.done_to());
+                if let Err(error) = forgotten.await {
+                    tracing::debug!(%error, "the streams could not be asked; what was on TASKS is kept");
+                }
             }
         }
         tokio::time::sleep(SWEEP_EVERY).await;
     }
 }
 
+/// Writes the gauges. A process that owns nothing shows nothing of what it knew.
+fn count(ground: &Ground) {
+    let (metrics, owned) = (&ground.metrics, ground.owned.all());
+    let sum = |of: fn(&Shell) -> usize| {
+        i64::try_from(owned.iter().map(|shell| of(shell)).sum::<usize>()).unwrap_or(i64::MAX)
+    };
+    metrics.clock_ahead_ms.set(clock::server_ahead_ms());
+    metrics.partitions_owned.set(i64::try_from(owned.len()).unwrap_or(i64::MAX));
+    metrics.timers_pending.set(sum(|shell| shell.timers.len()));
+    metrics.in_flight.set(sum(|shell| shell.floor.in_flight()));
+    metrics.cached_runs.set(sum(|shell| shell.cached.load(Ordering::Relaxed)));
+    let backlog =
+        |shell: &Shell| usize::try_from(shell.backlog.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
+    let shared = i64::try_from(ground.reader.backlog()).unwrap_or(i64::MAX);
+    metrics.backlog.set(sum(backlog).saturating_add(shared));
+    ground.workers.sweep();
+    metrics.workers.reset();
+    metrics.worker_slots.reset();
+    // The owner of the first partition counts what is the same for all.
+    if ground.owned.get(0).is_some() {
+        ground.workers.count(metrics);
+    }
+    if owned.is_empty() {
+        metrics.stuck_runs.reset();
+    }
+}
+
+/// How the bucket was read through.
+struct Look {
+    reading: Duration,
+    /// There are more runs to be forgotten than one pass takes, and they can be.
+    more: bool,
+}
+
 async fn look_through(
-    shell: &Shell,
-    comparison: &mut Comparison,
-) -> Result<(), stepwell_connection::JetStreamError> {
+    ground: &Ground,
+    open: &mut OpenRuns,
+) -> Result<Look, stepwell_connection::JetStreamError> {
+    let began = Instant::now();
     let keep_since =
-        now_ms().saturating_sub(u64::try_from(shell.options.retention.as_millis()).unwrap_or(u64::MAX));
+        now_ms().saturating_sub(u64::try_from(ground.options.retention.as_millis()).unwrap_or(u64::MAX));
     let mut over = Vec::new();
     let mut stuck: BTreeMap<&'static str, i64> = BTreeMap::new();
-    state_bucket::for_each(&shell.connection, Bucket::State, |_, value| {
+    let partitions = ground.settings.partitions;
+    state_bucket::for_each(&ground.connection, Bucket::State, ">", |_, value| {
         let Ok(summary) = decode::<RunSummary>(value) else { return };
-        comparison.see(shell, &summary);
+        if ground.owned.of(&summary.workflow_id, partitions).is_none() {
+            return;
+        }
+        open.see(&summary);
         if let Some(reason) = stuck_reason(&summary) {
             *stuck.entry(reason).or_default() += 1;
         }
@@ -71,15 +137,14 @@ async fn look_through(
         }
     })
     .await?;
-    shell.metrics.stuck_runs.reset();
+    let (reading, full) = (began.elapsed(), over.len() == MAX_FORGOTTEN);
+    ground.metrics.stuck_runs.reset();
     for (reason, runs) in stuck {
-        shell.metrics.stuck_runs.with_label_values(&[reason]).set(runs);
+        ground.metrics.stuck_runs.with_label_values(&[reason]).set(runs);
     }
-    for id in over {
-        forget(shell, &id).await;
-    }
-    comparison.put_right(shell).await;
-    Ok(())
+    let forgotten = forget_all(ground, over).await;
+    open.look_at_chosen(ground).await;
+    Ok(Look { reading, more: full && forgotten })
 }
 
 /// Why a run cannot go on, if it cannot.
@@ -101,31 +166,35 @@ pub(crate) fn stuck_reason(summary: &RunSummary) -> Option<&'static str> {
     }
 }
 
-/// Removes a closed run, its history first: a summary without a history is still a truthful summary. Takes
-/// away nothing of a run that was started since it was looked at.
-async fn forget(shell: &Shell, id: &WorkflowId) {
-    if let Err(error) = try_forget(shell, id).await {
-        tracing::warn!(workflow_id = %id, error, "a closed run could not be removed; trying again later");
+/// Removes closed runs. False when some could not be.
+async fn forget_all(ground: &Ground, over: Vec<WorkflowId>) -> bool {
+    let forget = |id: WorkflowId| async move { forget(ground, &id).await.err().map(|error| (id, error)) };
+    let failed = stream::iter(over).map(forget).buffer_unordered(FORGOTTEN_AT_ONCE).filter_map(future::ready);
+    let failed: Vec<_> = failed.collect().await;
+    if let Some((id, error)) = failed.first() {
+        tracing::warn!(workflow_id = %id, error, runs = failed.len(), "closed runs could not be removed; trying again later");
     }
+    failed.is_empty()
 }
 
-async fn try_forget(shell: &Shell, id: &WorkflowId) -> Result<(), String> {
-    let connection = &shell.connection;
+/// Removes a closed run, its history first: a summary without a history is still a truthful summary. Takes
+/// away nothing of a run that was started since it was looked at.
+async fn forget(ground: &Ground, id: &WorkflowId) -> Result<(), String> {
+    let (connection, partitions) = (&ground.connection, ground.settings.partitions);
     let bucket = connection.bucket(Bucket::State).await.map_err(|error| error.to_string())?;
     let key = subject::state_key(id);
     let Some(entry) = bucket.entry(key.as_str()).await.map_err(|error| error.to_string())? else {
         return Ok(());
     };
     let Ok(summary) = decode::<RunSummary>(&entry.value) else { return Ok(()) };
-    let loaded =
-        event_log::load(connection, shell.partitions, id, 0).await.map_err(|error| error.to_string())?;
+    let loaded = event_log::load(connection, partitions, id, 0).await.map_err(|error| error.to_string())?;
     let another = loaded.workflow.run_id().is_some_and(|run_id| *run_id != summary.run_id);
     if another || !summary.status.closed() {
         return Ok(());
     }
     let name = Stream::History.name(connection.namespace());
     let stream = connection.jetstream().get_stream_no_info(name).await.map_err(|error| error.to_string())?;
-    let history = subject::history(connection.namespace(), id, shell.partitions);
+    let history = subject::history(connection.namespace(), id, partitions);
     // Older servers take "below 1" for "all", which a run that starts just now would not survive.
     if loaded.last_sequence > 0 {
         let purge = stream.purge().filter(history).sequence(loaded.last_sequence + 1);

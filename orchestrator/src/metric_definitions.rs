@@ -54,7 +54,11 @@ pub(crate) struct Metrics {
     pub(crate) stuck_runs: IntGaugeVec,
     pub(crate) workers: IntGaugeVec,
     pub(crate) worker_slots: IntGaugeVec,
-    pub(crate) active: IntGauge,
+    pub(crate) partitions: IntGauge,
+    pub(crate) clock_ahead_ms: IntGauge,
+    pub(crate) partitions_owned: IntGauge,
+    pub(crate) recovered: IntCounterVec,
+    pub(crate) streams_wrong: IntGauge,
 }
 
 impl Metrics {
@@ -179,22 +183,28 @@ impl Metrics {
                 "Activity slots of the workers known now.",
                 &["queue", "state"],
             )?,
-            active: gauge(r, "orchestrator_active", "1 when this process is the active orchestrator.")?,
+            partitions: gauge(r, "namespace_partitions", "Partitions of the namespace.")?,
+            clock_ahead_ms: gauge(
+                r,
+                "server_clock_ahead_milliseconds",
+                "How far the server's clock is ahead of this machine's.",
+            )?,
+            partitions_owned: gauge(r, "partitions_owned", "Partitions at which this process works.")?,
+            recovered: counters(
+                r,
+                "recovered_total",
+                "Work that was due and not delivered, found by looking for it, by what it was.",
+                &["what"],
+            )?,
+            streams_wrong: gauge(
+                r,
+                "streams_wrong",
+                "Streams that are missing or have settings with which no orchestrator would start.",
+            )?,
             types: Mutex::new(BTreeSet::new()),
             registry: registry.clone(),
         };
         Ok(metrics)
-    }
-
-    /// Sets back what only an active orchestrator knows, for one that is none any more: its last values would
-    /// stay for as long as the process does, and with them the alerts.
-    pub(crate) fn stand_by(&self) {
-        for gauge in [&self.active, &self.timers_pending, &self.backlog, &self.in_flight, &self.cached_runs] {
-            gauge.set(0);
-        }
-        for gauges in [&self.stuck_runs, &self.workers, &self.worker_slots] {
-            gauges.reset();
-        }
     }
 
     /// The label value for a name that a user chose.
@@ -262,46 +272,4 @@ fn histograms(
     let metric = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
-}
-
-#[cfg(test)]
-mod tests {
-    use prometheus::proto::MetricType;
-
-    use super::*;
-
-    #[test]
-    fn a_standby_shows_nothing_of_what_it_knew() {
-        let metrics = Metrics::new().unwrap();
-        for gauge in [
-            &metrics.active,
-            &metrics.timers_pending,
-            &metrics.backlog,
-            &metrics.in_flight,
-            &metrics.cached_runs,
-        ] {
-            gauge.set(7);
-        }
-        metrics.stuck_runs.with_label_values(&["panic"]).set(7);
-        metrics.workers.with_label_values(&["default"]).set(7);
-        metrics.worker_slots.with_label_values(&["default", "free"]).set(7);
-        let gauges = || {
-            let mut families = metrics.registry.gather();
-            // Those of the process are its own.
-            families.retain(|family| {
-                family.get_field_type() == MetricType::GAUGE && !family.name().contains("_process_")
-            });
-            families
-        };
-        let shown: Vec<_> = gauges().iter().flat_map(|family| family.get_metric().to_vec()).collect();
-        assert!(shown.iter().all(|metric| metric.get_gauge().get_value() == 7.0), "a gauge is missing here");
-        assert_eq!(shown.len(), 8);
-        metrics.stand_by();
-        for family in gauges() {
-            for metric in family.get_metric() {
-                assert_eq!(metric.get_gauge().get_value(), 0.0, "{}", family.name());
-            }
-        }
-        assert_eq!(gauges().len(), 5, "those with labels are gone");
-    }
 }

@@ -3,12 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use stepwell_connection::HttpOptions;
+
 /// Settings of one orchestrator process.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Address for /metrics, /livez and /readyz; port 0 picks a free one
     #[arg(long, env = "STEPWELL_LISTEN", default_value = "127.0.0.1:9090")]
     pub listen: SocketAddr,
+
+    /// Who may read what is served there
+    #[command(flatten)]
+    pub http: HttpOptions,
 
     /// Serve no HTTP at all
     #[arg(long)]
@@ -38,15 +44,21 @@ pub struct Options {
     #[arg(long, env = "STEPWELL_WORKFLOW_TASK_TIMEOUT", default_value = "10s", value_parser = parse_duration)]
     pub workflow_task_timeout: Duration,
 
-    /// How long the lease lasts: a successor works about so long after this process was killed
+    /// How long the lease lasts: others work about so long after this process was killed. All orchestrators of
+    /// a namespace must have the same
     #[arg(long, env = "STEPWELL_LEASE", default_value = "3s", value_parser = parse_duration)]
     pub lease: Duration,
+
+    /// How long an activity task may be unaccounted for before it is looked for
+    #[arg(long, env = "STEPWELL_SWEEP_AFTER", default_value = "5m", value_parser = parse_duration)]
+    pub sweep_after: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            http: HttpOptions::default(),
             no_http: false,
             partitions: None,
             replicas: 1,
@@ -55,6 +67,7 @@ impl Default for Options {
             max_active_runs: 2_000,
             workflow_task_timeout: Duration::from_secs(10),
             lease: Duration::from_secs(3),
+            sweep_after: Duration::from_secs(5 * 60),
         }
     }
 }

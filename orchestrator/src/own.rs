@@ -3,6 +3,7 @@
 //! died before it did what it recorded.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use stepwell_shared::ids::WorkflowId;
@@ -10,7 +11,10 @@ use stepwell_shared::ids::WorkflowId;
 /// Sequence numbers of the HISTORY stream by workflow id. One entry for each open run at which this
 /// process has worked, as there is one in the timers.
 #[derive(Default)]
-pub(crate) struct Own(Mutex<HashMap<WorkflowId, u64>>);
+pub(crate) struct Own {
+    runs: Mutex<HashMap<WorkflowId, u64>>,
+    last: AtomicU64,
+}
 
 impl Own {
     /// Up to which sequence; 0 for a run at which this process has not worked.
@@ -20,6 +24,7 @@ impl Own {
 
     /// The run's history is known up to this sequence.
     pub(crate) fn set(&self, id: &WorkflowId, sequence: u64) {
+        self.last.fetch_max(sequence, Ordering::Relaxed);
         let mut own = self.lock();
         match own.get_mut(id) {
             Some(known) => *known = sequence,
@@ -29,12 +34,17 @@ impl Own {
         }
     }
 
+    /// The highest sequence of HISTORY that is known here.
+    pub(crate) fn last(&self) -> u64 {
+        self.last.load(Ordering::Relaxed)
+    }
+
     /// The run is closed.
     pub(crate) fn forget(&self, id: &WorkflowId) {
         self.lock().remove(id);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<WorkflowId, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

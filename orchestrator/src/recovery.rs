@@ -11,32 +11,39 @@
 //! gone and every report that was stored until then is taken in, no run waits for any of them, and they are
 //! forgotten. What a predecessor still records that has not noticed that it is one wants tasks that were never
 //! among them, and is dealt with in the same way before and after. The bound is that of TASKS: some sixteen
-//! bytes for each message that it holds.
+//! bytes for each message that it holds. Partitions that are taken at the same time share one reading.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use stepwell_connection::page::read_page;
-use stepwell_connection::{Connection, JetStreamError};
+use stepwell_connection::{Connection, JetStreamError, leader};
 use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::subject::{self, Stream};
 
-/// What predecessors left.
+/// What was on the TASKS stream at some moment.
+#[derive(Debug, Default)]
+pub(crate) struct TasksSeen {
+    /// Hashes of the tasks' ids.
+    ids: HashSet<u64>,
+    /// The last sequence that was read.
+    last: u64,
+}
+
+/// What predecessors left of a partition.
 pub(crate) struct Recovery {
     tasks: Mutex<Tasks>,
     left: Mutex<Left>,
 }
 
-/// What was on the TASKS stream.
-#[derive(Default)]
 struct Tasks {
-    /// Hashes of the tasks' ids, and of those published again since.
-    ids: HashSet<u64>,
-    /// The last sequence that was read.
-    last: u64,
+    /// What was on TASKS when the partition was taken; `None` when that does not matter any more.
+    seen: Option<Arc<TasksSeen>>,
+    /// Hashes of the ids of those published again since.
+    again: HashSet<u64>,
     /// The last sequence of EVENTS when all of them were gone: no report on them came after it.
     reported_by: Option<u64>,
 }
@@ -50,17 +57,59 @@ struct Left {
     now: BTreeSet<WorkflowId>,
 }
 
-impl Recovery {
-    /// Reads what predecessors left. Nobody else may be writing.
+impl TasksSeen {
+    /// Reads what is on TASKS now, nothing left out that was acknowledged before.
     pub(crate) async fn read(connection: &Connection) -> Result<Self, JetStreamError> {
-        let tasks = read_tasks(connection).await?;
-        Ok(Self { tasks: Mutex::new(tasks), left: Mutex::default() })
+        let stream = Stream::Tasks.name(connection.namespace());
+        let subject = subject::all_tasks(connection.namespace());
+        let up_to = leader::state(connection, &stream).await?.last_sequence;
+        let mut seen = Self::default();
+        // A work queue allows no second consumer; reading pages takes nothing from its workers.
+        loop {
+            let page = read_page(connection, Stream::Tasks, &subject, seen.last + 1).await?;
+            for message in &page.messages {
+                seen.see(message.sequence, message.headers.as_ref());
+            }
+            if !page.more {
+                break;
+            }
+        }
+        // What the replica that answered did not have yet.
+        while seen.last < up_to
+            && let Some(message) = leader::next_message(connection, &stream, &subject, seen.last + 1).await?
+        {
+            seen.see(message.sequence, Some(&message.headers));
+        }
+        seen.last = seen.last.max(up_to);
+        Ok(seen)
+    }
+
+    /// Whether a task of this id was there.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.ids.contains(&hash(id))
+    }
+
+    fn see(&mut self, sequence: u64, headers: Option<&async_nats::HeaderMap>) {
+        self.last = sequence;
+        if let Some(id) = headers.and_then(|headers| headers.get(MESSAGE_ID)) {
+            self.ids.insert(hash(id.as_str()));
+        }
+    }
+}
+
+impl Recovery {
+    /// For a partition whose tasks are among `seen`, if they were published at all.
+    pub(crate) fn new(seen: Arc<TasksSeen>) -> Self {
+        let tasks = Tasks { seen: Some(seen), again: HashSet::new(), reported_by: None };
+        Self { tasks: Mutex::new(tasks), left: Mutex::default() }
     }
 
     /// Whether a task that a predecessor wanted was never published. Answers so only once: whoever asks
     /// publishes it.
     pub(crate) fn never_published(&self, id: &str) -> bool {
-        self.tasks().ids.insert(hash(id))
+        let mut tasks = self.tasks();
+        let seen = tasks.seen.as_ref().is_some_and(|seen| seen.has(id));
+        !seen && tasks.again.insert(hash(id))
     }
 
     /// Forgets the tasks if nobody can ask for them any more. `done`: up to where everything that was on
@@ -70,11 +119,12 @@ impl Recovery {
         connection: &Connection,
         done: impl FnOnce() -> u64,
     ) -> Result<(), JetStreamError> {
-        if self.tasks().ids.is_empty() {
+        if self.tasks().seen.is_none() {
             return Ok(());
         }
-        let first_task = stream_state(connection, Stream::Tasks).await?.first_sequence;
-        let last_event = last_sequence(connection, Stream::Events).await?;
+        let namespace = connection.namespace();
+        let first_task = leader::state(connection, &Stream::Tasks.name(namespace)).await?.first_sequence;
+        let last_event = leader::state(connection, &Stream::Events.name(namespace)).await?.last_sequence;
         self.forget_tasks_if_gone(first_task, last_event, done());
         Ok(())
     }
@@ -82,8 +132,10 @@ impl Recovery {
     /// `first_task` is the first sequence of TASKS, `last_event` the last one of EVENTS after that was asked.
     fn forget_tasks_if_gone(&self, first_task: u64, last_event: u64, done: u64) {
         let mut tasks = self.tasks();
-        if first_task > tasks.last && done >= *tasks.reported_by.get_or_insert(last_event) {
-            tasks.ids = HashSet::new();
+        let gone = tasks.seen.as_ref().is_some_and(|seen| first_task > seen.last);
+        if gone && done >= *tasks.reported_by.get_or_insert(last_event) {
+            tasks.seen = None;
+            tasks.again = HashSet::new();
         }
     }
 
@@ -94,7 +146,9 @@ impl Recovery {
 
     /// A workflow is going to be looked at.
     pub(crate) fn now(&self, id: &WorkflowId) {
-        self.left().now.insert(id.clone());
+        let mut left = self.left();
+        left.later.remove(id);
+        left.now.insert(id.clone());
     }
 
     /// The workflows that were noted; they are going to be looked at.
@@ -126,39 +180,6 @@ impl Recovery {
     }
 }
 
-/// The last sequence of a stream.
-pub(crate) async fn last_sequence(connection: &Connection, stream: Stream) -> Result<u64, JetStreamError> {
-    Ok(stream_state(connection, stream).await?.last_sequence)
-}
-
-async fn stream_state(
-    connection: &Connection,
-    stream: Stream,
-) -> Result<async_nats::jetstream::stream::State, JetStreamError> {
-    let other = |error: String| JetStreamError::Other(error);
-    let stream = connection.jetstream().get_stream(stream.name(connection.namespace())).await;
-    let stream = stream.map_err(|error| other(error.to_string()))?;
-    Ok(stream.cached_info().state.clone())
-}
-
-async fn read_tasks(connection: &Connection) -> Result<Tasks, JetStreamError> {
-    // A work queue allows no second consumer; reading pages takes nothing from its workers.
-    let subject = subject::all_tasks(connection.namespace());
-    let mut tasks = Tasks::default();
-    loop {
-        let page = read_page(connection, Stream::Tasks, &subject, tasks.last + 1).await?;
-        for message in &page.messages {
-            tasks.last = message.sequence;
-            if let Some(id) = message.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID)) {
-                tasks.ids.insert(hash(id.as_str()));
-            }
-        }
-        if !page.more {
-            return Ok(tasks);
-        }
-    }
-}
-
 fn hash(id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     id.hash(&mut hasher);
@@ -169,22 +190,41 @@ fn hash(id: &str) -> u64 {
 mod tests {
     use super::*;
 
+    fn recovery(ids: &[&str], last: u64) -> Recovery {
+        Recovery::new(Arc::new(TasksSeen { ids: ids.iter().map(|id| hash(id)).collect(), last }))
+    }
+
     #[test]
     fn tasks_are_known_until_all_are_gone_and_every_report_is_taken_in() {
-        let tasks = Tasks { ids: HashSet::from([hash("run/1/1")]), last: 7, reported_by: None };
-        let recovery = Recovery { tasks: Mutex::new(tasks), left: Mutex::default() };
+        let recovery = recovery(&["run/1/1"], 7);
         for (first_task, last_event, done) in [(7, 100, 100), (8, 100, 99), (8, 200, 99)] {
             recovery.forget_tasks_if_gone(first_task, last_event, done);
             assert!(!recovery.never_published("run/1/1"), "{first_task} {last_event} {done}");
         }
         // What was stored since is no report on them.
         recovery.forget_tasks_if_gone(9, 300, 100);
-        assert!(recovery.tasks().ids.is_empty());
+        assert!(recovery.tasks().seen.is_none());
+    }
+
+    #[test]
+    fn it_is_not_over_from_when_a_workflow_is_noted_until_it_was_looked_at() {
+        let (recovery, id) = (recovery(&[], 0), WorkflowId::new("order-1").unwrap());
+        recovery.later(&id);
+        assert!(!recovery.is_over(), "nobody has taken it up yet");
+        recovery.now(&id);
+        assert!(!recovery.is_over());
+        recovery.checked(&id);
+        assert!(recovery.is_over());
+        recovery.later(&id);
+        assert_eq!(recovery.take_later().len(), 1);
+        assert!(!recovery.is_over());
+        recovery.checked(&id);
+        assert!(recovery.is_over());
     }
 
     #[test]
     fn what_was_never_published_is_said_once() {
-        let recovery = Recovery { tasks: Mutex::default(), left: Mutex::default() };
+        let recovery = recovery(&[], 0);
         assert!(recovery.never_published("run/1/1"));
         assert!(!recovery.never_published("run/1/1"));
     }

@@ -10,6 +10,7 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use stepwell_connection::clock::now_ms;
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::{Connection, JetStreamError};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::error_code::ErrorCode;
@@ -110,12 +111,16 @@ pub(crate) async fn set_aside(shell: &Shell, raw: &Raw, code: ErrorCode, message
         let mut headers = HeaderMap::new();
         headers.insert(MESSAGE_ID, format!("{ID_PREFIX}{}", raw.sequence));
         let subject = subject::rejected(connection.namespace(), code);
+        crash::at(Boundary::BeforeRejection);
         let stored = match connection.publisher().publish(subject, Some(headers), body.clone()).await {
             Ok(pending) => pending.await.map(|_| ()),
             Err(error) => Err(error),
         };
         match stored {
-            Ok(()) => return true,
+            Ok(()) => {
+                crash::at(Boundary::RejectionStored);
+                return true;
+            }
             Err(error) => tracing::warn!(%error, "a rejection could not be stored; trying again"),
         }
         tokio::time::sleep(PAUSE).await;

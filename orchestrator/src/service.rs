@@ -1,139 +1,101 @@
-//! The life of an orchestrator process: connect, provision, stand by, be active, stop.
+//! The life of an orchestrator process: connect, provision, share the partitions with others, stop.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stepwell_connection::ConnectionOptions;
 use stepwell_connection::provision::{ProvisionOptions, provision};
-use tokio::sync::watch;
+use stepwell_connection::{ConnectionOptions, clock};
 use tokio_util::sync::CancellationToken;
 
-use crate::api;
-use crate::engine::{Engine, Ground, listen_to_workers};
+use crate::announcements::listen_to_workers;
 use crate::error::OrchestratorError;
+use crate::ground::{Ground, Owned};
 use crate::http::{self, Health};
-use crate::lease::Lease;
 use crate::metric_definitions::Metrics;
 use crate::options::Options;
+use crate::pulse::Pulse;
+use crate::secret::secret;
+use crate::shared_reader::SharedReader;
+use crate::token::Tokens;
 use crate::workers::Workers;
+use crate::{api, janitor, owner, stream_watch};
 
-/// Pause before taking over is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How long the end may take when NATS is not there.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Runs an orchestrator until `shutdown` is cancelled, then hands over in good order.
 ///
-/// Of several processes with the same namespace one is active; the others stand by and answer the API.
+/// All processes with the same namespace share its partitions, and each answers the API.
 ///
 /// # Errors
-/// [`OrchestratorError`] when it cannot start: NATS refuses, the namespace is not what it must be, the
-/// HTTP address is taken, or the EVENTS stream has lost what was already read. A connection that is lost
+/// [`OrchestratorError`] when it cannot start: NATS refuses, the namespace is not what it must be, or the
+/// HTTP address is taken; and when a stream has lost what was already seen in it. A connection that is lost
 /// later is waited for.
 pub async fn run(
     connection: &ConnectionOptions,
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), OrchestratorError> {
-    let holder = uuid::Uuid::now_v7().to_string();
-    let connection = connection.connect(&format!("stepwell orchestrator {holder}")).await?;
+    let access = options.http.access(options.listen);
+    let access = if options.no_http { None } else { Some(access) }
+        .transpose()
+        .map_err(|reason| OrchestratorError::HttpAccess { address: options.listen, reason })?;
+    let process = uuid::Uuid::now_v7();
+    let name = format!("stepwell orchestrator {process}");
+    let pulse = Pulse::start(connection, &name).await?;
+    let connection = connection.connect(&name).await?;
     let wanted = ProvisionOptions {
         replicas: options.replicas,
         partitions: options.partitions,
         ..ProvisionOptions::default()
     };
     let settings = provision(&connection, &wanted).await?;
+    if let Err(error) = clock::compare(&connection).await {
+        tracing::warn!(%error, "the server could not be asked for the time; trying again later");
+    }
     let metrics = Arc::new(Metrics::new().expect("the metrics are well-formed and distinct"));
+    let starting = |doing| move |source| OrchestratorError::Start { doing, source };
+    let (reader, reading) = SharedReader::new(connection.clone(), settings.partitions);
     let ground = Ground {
+        reader,
+        tokens: Tokens::new(&secret(&connection).await.map_err(starting("reading the secret"))?),
         connection: connection.clone(),
+        pulse,
         workers: Arc::new(Workers::default()),
-        options,
+        options: Arc::new(options),
         settings,
         metrics: Arc::clone(&metrics),
+        queues: Arc::new(Mutex::new(HashSet::new())),
+        owned: Owned::default(),
     };
+    metrics.partitions.set(i64::from(settings.partitions));
     let draining = Arc::new(AtomicBool::new(false));
-    if !ground.options.no_http {
-        let health = Health { connection: connection.clone(), metrics, draining: Arc::clone(&draining) };
+    if let Some(access) = access {
+        let draining = Arc::clone(&draining);
+        let pulse = ground.pulse.connection().clone();
+        let health = Health { connection: connection.clone(), pulse, metrics, draining, access };
         http::serve(ground.options.listen, health).await?;
     }
-    let (active, watch_active) = watch::channel(None);
-    let listener = listen_to_workers(connection.clone(), Arc::clone(&ground.workers), watch_active.clone());
-    let listener = tokio::spawn(listener);
-    let api = api::serve(&ground, watch_active)
-        .await
-        .map_err(|source| OrchestratorError::Start { doing: "starting the API", source })?;
-    let outcome = take_turns(&ground, &holder, &active, &shutdown).await;
+    let mut helpers = tokio::task::JoinSet::new();
+    helpers.spawn(reading);
+    helpers.spawn(clock::keep(connection.clone()));
+    helpers.spawn(listen_to_workers(ground.clone()));
+    helpers.spawn(janitor::keep_tidy(ground.clone()));
+    helpers.spawn(stream_watch::watch(ground.clone()));
+    let api = api::serve(&ground).await.map_err(starting("starting the API"))?;
+    let outcome = owner::own(&ground, &shutdown).await;
     draining.store(true, Ordering::Relaxed);
     api.stop().await;
-    listener.abort();
+    helpers.shutdown().await;
     // What is still to be sent is sent, and a server that goes away after this is not looked for.
-    let _ = connection.client().flush().await;
-    let _ = connection.client().drain().await;
-    outcome
-}
-
-/// Stands by and is active, in turn, until `shutdown`.
-async fn take_turns(
-    ground: &Ground,
-    holder: &str,
-    active: &watch::Sender<Option<Arc<crate::shell::Shell>>>,
-    shutdown: &CancellationToken,
-) -> Result<(), OrchestratorError> {
-    loop {
-        let acquired = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            acquired = Lease::acquire(&ground.connection, holder, ground.options.lease) => acquired,
-        };
-        let mut lease = match acquired {
-            Ok(lease) => lease,
-            Err(error) => {
-                tracing::warn!(%error, "the lease cannot be asked for; trying again");
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
-        let engine = tokio::select! {
-            engine = Engine::start(ground, lease.validity()) => engine,
-            () = lease.keep() => {
-                tracing::warn!("the lease was lost while taking over; standing by");
-                continue;
-            }
-        };
-        let engine = match engine {
-            Ok(engine) => engine,
-            Err(error @ OrchestratorError::StreamRegressed { .. }) => {
-                lease.release().await;
-                return Err(error);
-            }
-            Err(
-                error @ (OrchestratorError::Connect(_)
-                | OrchestratorError::Provision(_)
-                | OrchestratorError::Start { .. }
-                | OrchestratorError::Http { .. }),
-            ) => {
-                tracing::warn!(%error, "taking over failed; trying again");
-                lease.release().await;
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-        };
-        active.send_replace(Some(Arc::clone(engine.shell())));
-        engine.tell_of_workers().await;
-        tokio::select! {
-            () = shutdown.cancelled() => {
-                active.send_replace(None);
-                // The lease must not run out while the last events are finished.
-                tokio::select! {
-                    () = engine.stop() => {}
-                    () = lease.keep() => {}
-                }
-                lease.release().await;
-                return Ok(());
-            }
-            () = lease.keep() => {
-                tracing::warn!("the lease was lost; standing by");
-                active.send_replace(None);
-                engine.abort().await;
-            }
-        }
+    let last_words = async {
+        let _ = connection.client().flush().await;
+        let _ = connection.client().drain().await;
+    };
+    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+        tracing::warn!("ended without NATS; others take over when the lease is over");
     }
+    outcome
 }

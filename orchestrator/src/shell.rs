@@ -1,7 +1,7 @@
-//! What every part of an active orchestrator shares.
+//! What every part of an owned partition shares.
 
 use std::collections::HashSet;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use stepwell_connection::Connection;
@@ -9,7 +9,9 @@ use stepwell_shared::ids::{Name, RunId};
 use tokio::sync::mpsc;
 
 use crate::dispatcher::Request;
-use crate::floor::Floors;
+use crate::error::OrchestratorError;
+use crate::floor::Floor;
+use crate::ground::Ground;
 use crate::metric_definitions::Metrics;
 use crate::options::Options;
 use crate::own::Own;
@@ -20,14 +22,17 @@ use crate::token::Tokens;
 use crate::validity::Validity;
 use crate::workers::Workers;
 
-/// What every part of an active orchestrator shares.
+/// What every part of an owned partition shares.
 pub(crate) struct Shell {
+    pub(crate) partition: u32,
+    pub(crate) ground: Ground,
     pub(crate) connection: Connection,
-    pub(crate) options: Options,
+    pub(crate) options: Arc<Options>,
+    /// How many partitions the namespace has.
     pub(crate) partitions: u32,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tokens: Tokens,
-    pub(crate) floors: Floors,
+    pub(crate) floor: Floor,
     pub(crate) timers: Timers,
     /// Held while a change of `timers` is decided and sent: changes of one entry must not overtake.
     pub(crate) timer_writes: tokio::sync::Mutex<()>,
@@ -39,10 +44,24 @@ pub(crate) struct Shell {
     pub(crate) validity: Validity,
     pub(crate) workers: Arc<Workers>,
     /// Queues whose consumer is known to exist.
-    pub(crate) queues: Mutex<HashSet<Name>>,
+    pub(crate) queues: Arc<Mutex<HashSet<Name>>>,
     pub(crate) requests: mpsc::Sender<Request>,
     /// Whether everything that a predecessor left has been taken in.
     pub(crate) caught_up: AtomicBool,
+    /// Events of the partition that are stored and not read yet.
+    pub(crate) backlog: AtomicU64,
+    /// Runs in memory.
+    pub(crate) cached: AtomicUsize,
+    /// Takes the reason why nobody may go on; see [`Shell::halt`].
+    pub(crate) halts: mpsc::Sender<OrchestratorError>,
+}
+
+impl Shell {
+    /// What is stored contradicts what was seen: the whole process ends, loudly. The first reason counts.
+    pub(crate) fn halt(&self, reason: OrchestratorError) {
+        self.validity.end();
+        let _ = self.halts.try_send(reason);
+    }
 }
 
 /// A new run id: a UUID of version 7, which sorts by time.

@@ -8,12 +8,12 @@ use stepwell_shared::ids::WorkflowId;
 use crate::drive::{Delivery, Held};
 
 /// The runs in memory.
+#[derive(Default)]
 pub(crate) struct Slots {
     slots: HashMap<WorkflowId, Slot>,
     /// Idle runs by when they were used last.
     idle: BTreeMap<u64, WorkflowId>,
     uses: u64,
-    max_cached: usize,
 }
 
 struct Slot {
@@ -31,10 +31,6 @@ enum State {
 }
 
 impl Slots {
-    pub(crate) fn new(max_cached: usize) -> Self {
-        Self { slots: HashMap::new(), idle: BTreeMap::new(), uses: 0, max_cached }
-    }
-
     /// Puts a delivery into the workflow's mailbox. True when a drive must be begun for it.
     pub(crate) fn deliver(&mut self, id: &WorkflowId, delivery: Delivery) -> bool {
         match self.slots.get_mut(id) {
@@ -74,8 +70,15 @@ impl Slots {
         }
     }
 
-    /// Takes a workflow back from its drive. True when more mail came meanwhile and a drive must begin.
-    pub(crate) fn end(&mut self, id: &WorkflowId, held: Option<Box<Held>>, evicted: &mut u64) -> bool {
+    /// Takes a workflow back from its drive, and keeps no more than `room` with nothing to do. True when more
+    /// mail came meanwhile and a drive must begin.
+    pub(crate) fn end(
+        &mut self,
+        id: &WorkflowId,
+        held: Option<Box<Held>>,
+        room: usize,
+        evicted: &mut u64,
+    ) -> bool {
         let Some(slot) = self.slots.get_mut(id) else { return false };
         if !slot.mailbox.is_empty() {
             slot.state = State::Ready(held);
@@ -92,7 +95,7 @@ impl Slots {
                 self.idle.insert(self.uses, id.clone());
             }
         }
-        while self.idle.len() > self.max_cached
+        while self.idle.len() > room
             && let Some((_, id)) = self.idle.pop_first()
         {
             self.slots.remove(&id);

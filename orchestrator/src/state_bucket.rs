@@ -1,8 +1,10 @@
 //! The `state` bucket: the summary of every workflow id's latest run, for lists and waiting clients. What
 //! a run is, its history says; this is what is quick to read.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
-use stepwell_connection::{Connection, JetStreamError};
+use stepwell_connection::{Connection, JetStreamError, leader};
 use stepwell_shared::encoding::decode;
 use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::subject::{Bucket, state_key};
@@ -51,48 +53,52 @@ pub(crate) async fn standing(
     Ok(if as_new { Standing::AsNew } else { Standing::Older { revision } })
 }
 
-/// Calls `visit` with every value of a bucket, until it says stop. Reads the bucket as it is now.
+/// How long a reader of a bucket waits for what the leader has and it has not been given yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Calls `visit` with every value of a bucket whose key matches `keys`. Nothing that was acknowledged before is
+/// missing, whichever replica answers.
 pub(crate) async fn for_each(
     connection: &Connection,
     bucket: Bucket,
+    keys: &str,
     mut visit: impl FnMut(&str, &[u8]),
 ) -> Result<(), JetStreamError> {
     let other = |error: String| JetStreamError::Other(error);
     let name = bucket.name(connection.namespace());
     let prefix = format!("$KV.{name}.");
-    let stream = connection.jetstream().get_stream(format!("KV_{name}")).await;
-    let mut stream = stream.map_err(|error| other(error.to_string()))?;
-    let info = stream.info().await.map_err(|error| other(error.to_string()))?;
-    if info.state.messages == 0 {
+    let (stream_name, subject) = (format!("KV_{name}"), format!("{prefix}{keys}"));
+    let mut last = leader::last_sequence(connection, &stream_name, &subject).await?;
+    if last == 0 {
         return Ok(());
     }
-    let last = info.state.last_sequence;
+    let stream = connection.jetstream().get_stream_no_info(&stream_name).await;
+    let stream = stream.map_err(|error| other(error.to_string()))?;
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::All,
         replay_policy: ReplayPolicy::Instant,
-        filter_subject: format!("{prefix}>"),
+        filter_subject: subject.clone(),
         ..OrderedConfig::default()
     };
     let consumer = stream.create_consumer(config).await.map_err(|error| other(error.to_string()))?;
-    // The last markers of removed keys may have expired since the stream was looked at.
-    if consumer.cached_info().num_pending == 0 {
-        return Ok(());
-    }
     let mut messages = consumer.messages().await.map_err(|error| other(error.to_string()))?;
-    while let Some(message) = messages.next().await {
-        let message = message.map_err(|error| other(error.to_string()))?;
-        let (sequence, pending) = {
-            let info = message.info().map_err(|error| other(error.to_string()))?;
-            (info.stream_sequence, info.pending)
+    let mut sequence = 0;
+    while sequence < last {
+        let message = match tokio::time::timeout(LOOK_AGAIN, messages.next()).await {
+            Ok(Some(message)) => message.map_err(|error| other(error.to_string()))?,
+            Ok(None) => return Err(other("the consumer ended".into())),
+            Err(_) => {
+                // The last one may have been a mark that has expired.
+                last = leader::last_sequence(connection, &stream_name, &subject).await?;
+                continue;
+            }
         };
+        sequence = message.info().map_err(|error| other(error.to_string()))?.stream_sequence;
         let removed = message.headers.as_ref().is_some_and(|headers| headers.get("KV-Operation").is_some());
         if let Some(key) = message.subject.strip_prefix(prefix.as_str())
             && !removed
         {
             visit(key, &message.payload);
-        }
-        if pending == 0 || sequence >= last {
-            break;
         }
     }
     Ok(())

@@ -113,6 +113,16 @@ impl Timers {
         }
     }
 
+    /// Whether something brings somebody to a run by `next_ms`, if it is to be looked at then.
+    pub(crate) fn reminds(&self, id: &WorkflowId, next_ms: Option<u64>) -> bool {
+        let Some(next_ms) = next_ms else { return true };
+        self.lock().entries.get(id).is_some_and(|entry| {
+            // Somebody is at it, and says when it is to be looked at next.
+            let at_it = entry.unconfirmed > 0;
+            at_it || entry.wanted.as_ref().is_some_and(|alarm| alarm.entry.due_ms <= next_ms)
+        })
+    }
+
     /// Whether everything that anybody wanted for a run is confirmed.
     pub(crate) fn all_confirmed(&self, id: &WorkflowId) -> bool {
         self.lock().entries.get(id).is_none_or(|entry| entry.unconfirmed == 0)
@@ -309,6 +319,19 @@ mod tests {
         timers.begin(&id("a"));
         assert_eq!(timers.end(&id("a")), None);
         assert!(timers.lock().entries.is_empty());
+    }
+
+    #[test]
+    fn who_is_forgotten_is_known() {
+        let timers = Timers::default();
+        assert!(timers.reminds(&id("a"), None), "it wants nothing");
+        assert!(!timers.reminds(&id("a"), Some(100)));
+        timers.begin(&id("a"));
+        assert!(timers.reminds(&id("a"), Some(100)), "somebody is at it");
+        want(&timers, Some(100), false);
+        timers.end(&id("a"));
+        assert!(timers.reminds(&id("a"), Some(100)) && timers.reminds(&id("a"), Some(101)));
+        assert!(!timers.reminds(&id("a"), Some(99)), "that is too late");
     }
 
     #[test]

@@ -49,10 +49,14 @@ impl Workers {
         new
     }
 
-    /// Forgets workers that were not heard of for too long, and writes the gauges.
-    pub(crate) fn sweep(&self, metrics: &Metrics) {
-        let mut known = self.lock();
-        known.retain(|_, seen| seen.alive());
+    /// Forgets workers that were not heard of for too long.
+    pub(crate) fn sweep(&self) {
+        self.lock().retain(|_, seen| seen.alive());
+    }
+
+    /// Writes the gauges, which hold nothing.
+    pub(crate) fn count(&self, metrics: &Metrics) {
+        let known = self.lock();
         let mut queues: BTreeMap<&Name, (i64, i64, i64)> = BTreeMap::new();
         for seen in known.values() {
             let sums = queues.entry(&seen.announcement.queue).or_default();
@@ -60,8 +64,6 @@ impl Workers {
             sums.1 += i64::from(seen.announcement.slots_used);
             sums.2 += i64::from(seen.announcement.slots.saturating_sub(seen.announcement.slots_used));
         }
-        metrics.workers.reset();
-        metrics.worker_slots.reset();
         for (queue, (workers, used, free)) in queues {
             let queue = metrics.label(queue.as_str());
             metrics.workers.with_label_values(&[queue]).set(workers);
@@ -75,7 +77,6 @@ impl Workers {
         let known = self.lock();
         let wanted =
             known.values().filter(|seen| queue.is_none_or(|queue| seen.announcement.queue == *queue));
-        // Only the active orchestrator sweeps, and all of them answer.
         let mut list: Vec<_> =
             wanted.filter(|seen| seen.alive()).map(|seen| seen.announcement.clone()).collect();
         list.sort_by(|a, b| (&a.queue, &a.worker).cmp(&(&b.queue, &b.worker)));

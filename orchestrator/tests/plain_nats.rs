@@ -442,15 +442,22 @@ async fn events_that_are_gone_are_noticed_and_the_stream_can_be_moved_on() {
     world.stop.cancel();
     (&mut world.orchestrator).await.expect("the orchestrator stops in good order");
     let read = world.events().await.cached_info().state.last_sequence;
-    // The next orchestrator makes the stream anew, and does not take it for a fresh start.
+    // Nobody makes a stream anew that has vanished, before somebody says so.
     world.jetstream.delete_stream("STEPWELL_default_EVENTS").await.expect("deleted");
+    let OrchestratorError::Provision(error) = world.refused().await else { panic!("a stream has vanished") };
+    assert!(error.to_string().contains("STEPWELL_default_EVENTS"), "{error}");
+    let owners = world.jetstream.get_key_value("STEPWELL_default_owners").await.expect("the bucket");
+    owners.delete("provisioned").await.expect("the loss is accepted");
+    // It is made anew then, and not taken for a fresh start either.
     let mut text = String::new();
     for _ in 0..2 {
         let error = world.refused().await;
-        let OrchestratorError::StreamRegressed { last_sequence, seen } = &error else { panic!("{error}") };
+        let OrchestratorError::StreamRegressed { last_sequence, seen, .. } = &error else {
+            panic!("{error}")
+        };
         assert_eq!((*last_sequence, *seen), (0, read));
         text = error.to_string();
-        assert!(text.contains(&format!("ends at 0, but {read} was already read")), "{text}");
+        assert!(text.contains(&format!("ends at 0, but {read} was already seen")), "{text}");
     }
     // What it says: with this, all that is published from now on comes after all that was read.
     let (_, next) = text.split_once("purge STEPWELL_<namespace>_EVENTS --seq ").expect("a way out");

@@ -9,7 +9,7 @@ use crate::announce::Announcement;
 use crate::error_code::ErrorCode;
 use crate::failure::Failure;
 use crate::history::Record;
-use crate::ids::{Name, RunId, Seq, StepId, WorkflowId};
+use crate::ids::{Name, RunId, Seq, StepId, WorkerId, WorkflowId};
 use crate::message::CompensationAction;
 use crate::payload::Payload;
 use crate::rejection::Rejection;
@@ -306,6 +306,70 @@ pub struct RejectedAnswer {
 pub struct WorkersAnswer {
     /// The workers.
     pub workers: Vec<Announcement>,
+}
+
+/// Body of `api.replay`, which workers ask: what was recorded of a run of which they got a workflow task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayRequest {
+    /// The workflow id.
+    pub id: String,
+    /// The run.
+    pub run_id: String,
+    /// [`crate::task::WorkflowTask::replay_token`] of a workflow task of this run.
+    pub token: String,
+    /// Stream sequence to read from: the task's `first_sequence`, then what the answer before said.
+    #[serde(default)]
+    pub from_sequence: u64,
+}
+
+/// Answer of `api.replay`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplayAnswer {
+    /// Records of the run, oldest first.
+    pub records: Vec<Record>,
+    /// Where to go on reading; absent when there is no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_sequence: Option<u64>,
+}
+
+/// Body of `api.attempt`, which workers ask about a task that they were given: what became of the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRequest {
+    /// The workflow id.
+    pub id: String,
+    /// The run.
+    pub run_id: String,
+    /// The step.
+    pub step: StepId,
+    /// The attempt.
+    pub attempt: u32,
+    /// The task's token.
+    pub token: String,
+}
+
+/// Answer of `api.attempt`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptAnswer {
+    /// What was reported of the attempt.
+    pub reported: Reported,
+    /// Whether the run is known to be closed.
+    pub run_closed: bool,
+}
+
+/// What was reported of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reported {
+    /// Nothing that is still known.
+    Nothing {},
+    /// That it has begun.
+    Begun {
+        /// Where, as the report says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worker: Option<WorkerId>,
+    },
+    /// That it has ended.
+    Ended {},
 }
 
 /// The workflow id of a request body, checked.

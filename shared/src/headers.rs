@@ -7,6 +7,13 @@ pub const ANSWER_TO: &str = "Stepwell-Answer-To";
 /// On a message that is one part of a larger body: `<index>/<count>`, from 1.
 pub const CHUNK: &str = "Stepwell-Chunk";
 
+/// On a message that is several bodies: see [`crate::pack::PackIndex`].
+pub const PACK: &str = "Stepwell-Pack";
+
+/// On an activity task that may have been on the queue before: whoever gets it asks what was reported of the attempt
+/// before beginning it. JetStream forgets the ids of tasks that are done when its server is killed.
+pub const REPEATED: &str = "Stepwell-Repeated";
+
 /// JetStream: the id under which repeats are recognised within the stream's window.
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 

@@ -105,7 +105,7 @@ pub enum Event {
         /// The attempt.
         attempt: u32,
     },
-    /// A worker had no code for the activity type; it is dispatched again when one announces itself.
+    /// A worker had no code for the activity type, or no key; it is dispatched again when one announces itself.
     AttemptRefused {
         /// Which activity or compensation.
         step: StepId,
@@ -235,6 +235,8 @@ pub enum StallKind {
     InvalidTurn,
     /// The worker did not answer in time.
     TaskTimeout,
+    /// The worker cannot decrypt something: it lacks the key, or the data were changed.
+    UnreadablePayload,
 }
 
 impl StallKind {
@@ -249,6 +251,7 @@ impl StallKind {
             Self::Panic => "panic",
             Self::InvalidTurn => "invalid_turn",
             Self::TaskTimeout => "task_timeout",
+            Self::UnreadablePayload => "unreadable_payload",
         }
     }
 }

@@ -143,6 +143,10 @@ text_id!(
     /// One worker process, unique for ever.
     WorkerId, "worker id", check_name
 );
+text_id!(
+    /// One orchestrator process that takes part in sharing the partitions, unique for ever.
+    MemberId, "member id", check_name
+);
 
 impl Default for Namespace {
     fn default() -> Self {

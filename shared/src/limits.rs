@@ -22,6 +22,15 @@ pub const MAX_MESSAGE_BYTES: usize = 900 * 1024;
 /// [`MAX_RECORD_EVENT_BYTES`] and [`MAX_TURN_COMMAND_BYTES`].
 pub const MAX_CHUNKS: usize = 256;
 
+/// Most bodies in one pack, see [`crate::pack`]. What a message costs is spread over so many that more gain nothing.
+pub const MAX_PACK: usize = 64;
+
+/// Most bytes of a body that goes into a pack: what is larger costs more than its message.
+pub const MAX_PACKED_BODY_BYTES: usize = 8 * 1024;
+
+// A pack fits into one message.
+const _: () = assert!(MAX_PACK * MAX_PACKED_BODY_BYTES <= MAX_MESSAGE_BYTES);
+
 /// Bytes of events with which a record is full; what waits comes with the next one. A record is written,
 /// read and replayed as one piece. The arrival that fills it may bring it to twice as much (timeouts that
 /// are due together), and the ends of [`MAX_PENDING_STEPS`] steps may follow from it.

@@ -123,9 +123,9 @@ pub enum Outcome {
     },
     /// It stopped because it was told to.
     Cancelled {},
-    /// The worker has no code for this activity type; the attempt was not made.
+    /// The worker has no code for this activity type, or cannot decrypt the task; the attempt was not made.
     Refused {
-        /// What the worker has instead, for a person.
+        /// What the worker has instead, or which key it lacks, for a person.
         reason: String,
     },
 }

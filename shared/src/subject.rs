@@ -7,7 +7,7 @@
 use thiserror::Error;
 
 use crate::error_code::ErrorCode;
-use crate::ids::{InvalidId, Name, Namespace, RunId, Seq, StepId, WorkerId, WorkflowId};
+use crate::ids::{InvalidId, MemberId, Name, Namespace, RunId, Seq, StepId, WorkerId, WorkflowId};
 use crate::partition::partition_of_token;
 
 /// The streams of a namespace.
@@ -53,7 +53,13 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    /// The bucket's name in `namespace`. Its stream is `KV_` and this.
+    /// The name of the stream behind the bucket.
+    #[must_use]
+    pub fn stream_name(self, namespace: &Namespace) -> String {
+        format!("KV_{}", self.name(namespace))
+    }
+
+    /// The bucket's name in `namespace`.
     #[must_use]
     pub fn name(self, namespace: &Namespace) -> String {
         let suffix = match self {
@@ -310,10 +316,81 @@ pub fn start_request_key(id: &WorkflowId, request_id: &str) -> String {
     format!("start.{}.{}", escape(id.as_str()), escape(request_id))
 }
 
-/// The key of a step's heartbeat details in the `heartbeats` bucket.
+/// The key of a step's heartbeat details in the `heartbeats` bucket. The queue comes first, so that a worker may
+/// be allowed its queue's and no others.
 #[must_use]
-pub fn heartbeat_key(run_id: &RunId, step: StepId) -> String {
-    format!("{run_id}.{step}")
+pub fn heartbeat_key(queue: &Name, run_id: &RunId, step: StepId) -> String {
+    format!("{queue}.{run_id}.{step}")
+}
+
+/// The key of an orchestrator in the `owners` bucket; body [`crate::ownership::Member`].
+#[must_use]
+pub fn member_key(id: &MemberId) -> String {
+    format!("member.{id}")
+}
+
+/// The key of a partition's lease in the `owners` bucket; body [`crate::ownership::Lease`].
+#[must_use]
+pub fn lease_key(partition: u32) -> String {
+    format!("lease.{partition}")
+}
+
+/// The key of a partition's checkpoint in the `owners` bucket; body [`crate::ownership::Checkpoint`].
+#[must_use]
+pub fn checkpoint_key(partition: u32) -> String {
+    format!("checkpoint.{partition}")
+}
+
+/// The key in the `owners` bucket with which somebody holds all orchestrators; body [`crate::ownership::Hold`].
+pub const HOLD_KEY: &str = "hold";
+
+/// The key in the `owners` bucket that says that all streams and buckets of the namespace were created.
+pub const PROVISIONED_KEY: &str = "provisioned";
+
+/// What a key of the `owners` bucket is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnersKey {
+    /// An orchestrator.
+    Member(MemberId),
+    /// The lease of a partition.
+    Lease(u32),
+    /// The request that nobody works.
+    Hold,
+}
+
+/// Reads a key of the `owners` bucket; `None` for what has nothing to do with who owns what.
+#[must_use]
+pub fn parse_owners_key(key: &str) -> Option<OwnersKey> {
+    match key.split_once('.') {
+        Some(("member", id)) => MemberId::new(id).ok().map(OwnersKey::Member),
+        Some(("lease", partition)) => partition.parse().ok().map(OwnersKey::Lease),
+        Some(_) => None,
+        None => (key == HOLD_KEY).then_some(OwnersKey::Hold),
+    }
+}
+
+/// Where orchestrators tell each other that a lease has become free; without a body.
+#[must_use]
+pub fn owners_changed(namespace: &Namespace) -> String {
+    format!("stepwell.{namespace}.owners.changed")
+}
+
+/// The pattern of all stored events of a partition.
+#[must_use]
+pub fn partition_events(namespace: &Namespace, partition: u32) -> String {
+    format!("stepwell.{namespace}.event.{partition}.>")
+}
+
+/// The pattern of all stored events.
+#[must_use]
+pub fn all_partitions_events(namespace: &Namespace) -> String {
+    format!("stepwell.{namespace}.event.>")
+}
+
+/// The keys of a partition in the `timers` bucket, as a pattern.
+#[must_use]
+pub fn partition_timers(partition: u32) -> String {
+    format!("{partition}.>")
 }
 
 /// Writes any text as one subject token.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::Command;
-use crate::history::{Event, StallKind};
+use crate::history::{Event, Record, StallKind};
 use crate::ids::{Name, RunId, StepId, WorkerId, WorkflowId};
 use crate::payload::Payload;
 
@@ -122,8 +122,29 @@ pub struct WorkflowTask {
     /// The mark with which the run is left when this turn is made. Opaque.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_mark: Option<String>,
+    /// With it the run's records may be asked for, by `api.replay`. Opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_token: Option<String>,
+    /// All records of the run up to `after`, when the orchestrator has just read them and they are few: a worker that
+    /// does not have the run need not ask for them. Otherwise none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub records: Vec<Record>,
     /// What to do.
     pub work: Work,
+}
+
+impl WorkflowTask {
+    /// The records, if they are all that are needed to bring a run to `after`.
+    #[must_use]
+    pub fn all_records(&self) -> Option<&[Record]> {
+        let in_order = self
+            .records
+            .iter()
+            .zip(1..)
+            .all(|(record, index)| record.index == index && record.run_id == self.run_id);
+        (in_order && !self.records.is_empty() && self.records.len() as u64 == self.after)
+            .then_some(&self.records)
+    }
 }
 
 /// What a workflow task wants.
@@ -161,6 +182,9 @@ pub struct WorkflowTaskReply {
     /// Whether the history had to be replayed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
+    /// Whether the worker takes several tasks in one message, see [`crate::pack`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_packs: bool,
 }
 
 /// What workflow code, or the worker in its place, answered.

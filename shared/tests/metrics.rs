@@ -19,8 +19,8 @@ fn names(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let literals = code.split('"').skip(1).step_by(2);
     let word = |text: &&str| text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    let metrics =
-        literals.filter(word).filter(|text| text.trim_matches('_').contains('_') || *text == "workers");
+    let single = |text: &str| text == "workers" || text == "partitions";
+    let metrics = literals.filter(word).filter(|text| text.trim_matches('_').contains('_') || single(text));
     // How workflow tasks were answered, a label's value.
     metrics.filter(|text| *text != "query_failed" && *text != "timed_out").map(str::to_owned).collect()
 }

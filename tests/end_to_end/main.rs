@@ -3,20 +3,36 @@
 //! every step, so that each step replays the history.
 
 mod activities;
+mod backlog;
+mod backup;
 mod bad_input;
 mod cancelling;
+mod clocks;
 mod concurrency;
+mod crash_points;
 mod deploys;
+mod fleet;
+mod full_disk;
+mod guard;
+mod half_open;
+mod herds;
+mod hostile;
 mod kills;
 mod life;
 mod limits;
+mod lost_work;
 mod metrics;
+mod operators;
 mod permissions;
 mod processes;
 mod python;
+mod revoked;
+mod roles;
 mod sagas;
 mod signals;
+mod sleepers;
 mod stage;
+mod storage;
 mod timeouts;
 mod timers_and_queries;
 mod waiting_for_workers;

@@ -49,7 +49,7 @@ async fn what_happened_is_counted(cache: Cache) {
         ("stepwell_activity_schedule_to_start_seconds_count", &["queue=\"default\""], 15.0),
         ("stepwell_activity_execution_seconds_count", &["activity=\"note\""], 12.0),
         ("stepwell_workflow_task_failures_total", &["reason=\"no_worker\""], 1.0),
-        ("stepwell_orchestrator_active", &[], 1.0),
+        ("stepwell_partitions_owned", &[], 16.0),
     ];
     for (name, labels, least) in expected {
         // Counted after the fact that it counts; gauges are written now and then.

@@ -1,6 +1,5 @@
-//! The permissions that `docs/operations.md` documents. The server runs with exactly that configuration, and
-//! everybody logs in as a user of it: each can do all its work and is refused nothing, and what must be refused
-//! is. Also: the login by nkey.
+//! The permissions that `stepwell auth print` prints. The server runs with exactly those, and everybody logs in
+//! as a user of it: each can do all its work and is refused nothing, and what must be refused is.
 
 use std::time::{Duration, Instant};
 
@@ -9,29 +8,26 @@ use serde_json::{Value, json};
 use stepwell::shared::api::ListRequest;
 use stepwell::shared::error_code::ErrorCode;
 use stepwell::{Client, Status};
+use stepwell_connection::owners;
 use stepwell_connection::provision::{ProvisionOptions, check_server, layout, settings, stream_info};
-use stepwell_connection::{ConnectError, ConnectionOptions};
 use stepwell_shared::encoding::{VERSION, decode, encode};
-use stepwell_shared::ids::Namespace;
+use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::payload::Payload;
 use stepwell_shared::subject::{self, Bucket, EventAddress, Stream};
 use stepwell_shared::task::ActivityTask;
 use stepwell_tests::activities::Flaky;
-use stepwell_tests::cluster::{Cluster, Logins, WorkerSetup};
-use stepwell_tests::folder::Folder;
+use stepwell_tests::cluster::{Cluster, WorkerSetup};
 use stepwell_tests::ledger::Phase;
 use stepwell_tests::patience::{eventually, in_time, until};
 use stepwell_tests::processes::Process;
 use stepwell_tests::workflows::Settled;
 use stepwell_tests::workflows::activities::{Call, one_activity};
-use stepwell_tests::workflows::lifecycle::{Then, chain, cleans_up};
+use stepwell_tests::workflows::lifecycle::{Then, cleans_up};
 use stepwell_tests::workflows::waiting::{NUMBER, PROGRESS, collects};
 
+use crate::guard::{login, logins, printed};
 use crate::stage::{PROGRAM, failure, result};
-
-/// The users of the documented configuration.
-const USERS: [&str; 4] = ["orchestrator", "client", "worker", "operator"];
 
 /// How long a queue's tasks wait for a word of their worker, where one is to be lost.
 const SHORT_ACK_WAIT: Duration = Duration::from_secs(1);
@@ -39,39 +35,8 @@ const SHORT_ACK_WAIT: Duration = Duration::from_secs(1);
 /// A task that waited for longer is looked at with more care; see `worker/src/wanted.rs`.
 const LONG: Duration = Duration::from_secs(6);
 
-fn password(user: &str) -> String {
-    format!("password of the {user}")
-}
-
-/// As the document says that a user logs in.
-fn login(user: &str) -> ConnectionOptions {
-    ConnectionOptions {
-        nats_user: Some(user.to_owned()),
-        nats_password: Some(password(user)),
-        nats_inbox_prefix: (user != "orchestrator").then(|| format!("_INBOX_{user}")),
-        ..ConnectionOptions::default()
-    }
-}
-
-/// The configuration that stands in the document, word for word. The passwords that it names are defined
-/// before it; a server in earnest has them in its environment.
-fn documented() -> String {
-    let document = include_str!("../../docs/operations.md");
-    let block = document.split_once("\n## Permissions\n").and_then(|(_, section)| {
-        let (_, fenced) = section.split_once("\n```")?;
-        let (_, block) = fenced.split_once('\n')?;
-        Some(block.split_once("\n```")?.0)
-    });
-    let block = block.expect("the document has a section with a configuration");
-    let passwords =
-        USERS.map(|user| format!("{}_PASSWORD: {:?}\n", user.to_uppercase(), password(user))).concat();
-    passwords + block
-}
-
-/// A server with the documented configuration. The client of the cluster is an orchestrator.
 async fn guarded(name: &str) -> Cluster {
-    let logins = Logins { orchestrator: login("orchestrator"), worker: login("worker") };
-    Cluster::start_guarded(name, PROGRAM, &documented(), logins).await
+    Cluster::start_guarded(name, PROGRAM, &printed(), logins()).await
 }
 
 async fn connect(cluster: &Cluster, user: &str) -> Client {
@@ -101,7 +66,6 @@ async fn every_user_does_its_work_and_is_refused_nothing() {
     runs_activities(&client).await;
     talks_to_workflows(&cluster, &client).await;
     hands_on_what_a_lost_worker_said(&cluster, &client).await;
-    reads_the_end_of_a_history_from_its_leader(&cluster).await;
     eventually("every task to be acknowledged", || async {
         (stream(&cluster, Stream::Tasks).await.0 == 0).then_some(())
     })
@@ -206,13 +170,17 @@ async fn hands_on_what_a_lost_worker_said(cluster: &Cluster, client: &Client) {
     let connection = cluster.client.connection();
     let made = connection.jetstream().create_consumer_on_stream(queue, "STEPWELL_default_TASKS").await;
     made.expect("the queue's consumer");
-    let fragile = WorkerSetup::default().queue("fragile").no_workflows();
+    let fragile = WorkerSetup::default().queue("fragile").login(login("worker-fragile")).no_workflows();
     let first = cluster.worker(&fragile).await;
     let mut call = Call::of("lose_heart", json!(1));
     call.queue = Some("fragile".into());
     let lost = client.start(one_activity, "lost", call).await.expect("it starts");
     let heartbeats = connection.bucket(Bucket::Heartbeats).await.expect("the bucket is there");
-    let key = subject::heartbeat_key(lost.run_id().expect("a started run"), "1".parse().expect("a step"));
+    let key = subject::heartbeat_key(
+        &Name::new("fragile").expect("a name"),
+        lost.run_id().expect("a started run"),
+        "1".parse().expect("a step"),
+    );
     eventually("the heartbeat to be written down", || async {
         heartbeats.get(key.clone()).await.expect("it can be read").filter(|details| details == "1")
     })
@@ -221,16 +189,6 @@ async fn hands_on_what_a_lost_worker_said(cluster: &Cluster, client: &Client) {
     let second = cluster.worker(&fragile).await;
     assert_eq!(result(&lost).await, Settled::Ok(json!([2, 1])));
     second.stop().await;
-}
-
-/// What a worker does where HISTORY has several replicas; here there is one.
-async fn reads_the_end_of_a_history_from_its_leader(cluster: &Cluster) {
-    let worker = connect(cluster, "worker").await;
-    let (connection, namespace) = (worker.connection(), Namespace::default());
-    let verb = format!("STREAM.MSG.GET.{}", Stream::History.name(&namespace));
-    let next = json!({"seq": 1, "next_by_subj": subject::all_histories(&namespace)});
-    let read: Value = connection.api(verb, &next).await.expect("it can be read");
-    assert!(read["message"]["data"].is_string(), "{read}");
 }
 
 #[tokio::test]
@@ -249,6 +207,16 @@ async fn the_operator_may_ask_everything_that_doctor_asks() {
     let service = in_time("an orchestrator", asked).await.expect("one answers");
     let service: Value = serde_json::from_slice(&service.payload).expect("the answer is JSON");
     assert_eq!(service["name"], "stepwell");
+    // A member that was late has left for a moment.
+    eventually("a member", || async {
+        let owners = owners::read(connection, settings.partitions, owners::Source::Nearest).await;
+        (owners.expect("who owns what can be read").members.len() == 1).then_some(())
+    })
+    .await;
+    owners::checkpoints(connection, settings.partitions).await.expect("the checkpoints can be read");
+    let consumers = json!({});
+    let verb = format!("CONSUMER.LIST.{}", Stream::Tasks.name(connection.namespace()));
+    connection.api::<Value>(verb, &consumers).await.expect("the consumers can be listed");
     operator.workers().await.expect("a list");
     operator.rejected().await.expect("a list");
     let started = json!({"id": "c", "type": "chain", "input": 1});
@@ -285,7 +253,7 @@ async fn what_is_not_for_a_user_is_refused() {
     let orchestrator = cluster.orchestrator().await;
     let worker = cluster.worker(&WorkerSetup::default()).await;
     let client = connect(&cluster, "client").await;
-    let as_worker = connect(&cluster, "worker").await;
+    let as_worker = connect(&cluster, "worker-default").await;
     let handle = client.start(one_activity, "at-work", Call::of("wait_at", json!("gate")));
     let handle = handle.await.expect("it starts");
     until("it is at work", || cluster.ledger.count("at-work", "wait_at", Phase::Started) == 1).await;
@@ -297,7 +265,7 @@ async fn what_is_not_for_a_user_is_refused() {
     may_not_publish(&client, next, r#"{"batch":1}"#).await;
     may_not_publish(&client, "$JS.API.CONSUMER.CREATE.STEPWELL_default_TASKS.mine", "{}").await;
     for tasks in
-        ["stepwell.default.task.>", "stepwell.default.workflow-task.>", "_INBOX.>", "_INBOX_worker.>"]
+        ["stepwell.default.task.>", "stepwell.default.workflow-task.>", "_INBOX.>", "_INBOX.worker-default.>"]
     {
         may_not_listen(&client, tasks).await;
     }
@@ -375,7 +343,7 @@ async fn the_secret_is_for_orchestrators_only() {
             "{subject}: {text}"
         );
     }
-    for user in ["client", "worker", "operator"] {
+    for user in ["client", "worker-default", "operator", "read-only"] {
         let user = connect(&cluster, user).await;
         for (subject, body) in &ways {
             may_not_publish(&user, subject, body.as_str()).await;
@@ -383,42 +351,5 @@ async fn the_secret_is_for_orchestrators_only() {
         may_not_listen(&user, "$KV.STEPWELL_default_owners.>").await;
         may_not_listen(&user, "_INBOX.>").await;
     }
-    orchestrator.stop().await;
-}
-
-#[tokio::test]
-async fn an_nkey_is_a_login_and_another_one_is_none() {
-    let folder = Folder::new("seeds");
-    let [(nkey, known), (_, unknown)] = ["known", "unknown"].map(|name| {
-        let pair = nkeys::KeyPair::new_user();
-        let path = folder.path().join(name);
-        let seed = pair.seed().expect("a new key has a seed");
-        std::fs::write(&path, seed + "\n").expect("a file can be written");
-        (pair.public_key(), ConnectionOptions { nats_nkey: Some(path), ..ConnectionOptions::default() })
-    });
-    let config = format!("authorization {{ users = [ {{ nkey: {nkey} }} ] }}");
-    let logins = Logins { orchestrator: known.clone(), worker: known };
-    let cluster = Cluster::start_guarded("nkey", PROGRAM, &config, logins).await;
-    let orchestrator = cluster.orchestrator().await;
-    let worker = cluster.worker(&WorkerSetup::default()).await;
-    let handle = cluster.client.start(chain, "c", 2).await.expect("it starts");
-    assert_eq!(result(&handle).await, ["step 1", "step 2"]);
-
-    let mut seedless = unknown.clone();
-    seedless.nats_nkey = None;
-    let mut with_password = seedless.clone();
-    (with_password.nats_user, with_password.nats_password) = (Some("worker".into()), Some("x".into()));
-    for login in [unknown, seedless, with_password] {
-        let refused = Client::with(&cluster.at(&login)).await;
-        match refused {
-            Err(error @ ConnectError::Refused { .. }) => {
-                assert!(!error.retryable());
-                assert!(error.to_string().contains("--nats-nkey"), "{error}");
-            }
-            other => panic!("{login:?}: {other:?}"),
-        }
-    }
-    cluster.check().await;
-    worker.stop().await;
     orchestrator.stop().await;
 }

@@ -12,7 +12,7 @@ use stepwell_tests::workflows::activities::{Call, one_activity};
 use stepwell_tests::workflows::lifecycle::{GO, chain, echoes, waits};
 use stepwell_tests::workflows::waiting::{NUMBER, collects};
 
-use crate::stage::{Cache, PROGRAM, Stage, result, together, warm_and_cold};
+use crate::stage::{Cache, PROGRAM, Stage, owns, result, together, warm_and_cold};
 
 warm_and_cold!(a_worker_that_is_asked_to_end_finishes_or_hands_back, an_orchestrator_hands_over_at_once);
 
@@ -48,6 +48,21 @@ async fn a_worker_that_is_asked_to_end_finishes_or_hands_back(cache: Cache) {
     Stage { cluster, orchestrator, worker: successor }.finish().await;
 }
 
+#[tokio::test]
+async fn processes_end_when_they_are_asked_to_though_the_server_is_gone() {
+    let Stage { mut cluster, orchestrator, worker } = Stage::new("server-gone", Cache::Warm).await;
+    let waiting = cluster.client.start(waits, "waiting", ()).await.expect("it starts");
+    cluster.until_described("it waits", &waiting, |it| it.summary.history_length >= 1).await;
+    cluster.server.kill();
+    together([orchestrator.stop(), worker.stop()]).await;
+    cluster.server.restart().expect("the server starts");
+    let orchestrator = cluster.orchestrator().await;
+    let worker = cluster.worker(&Cache::Warm.worker()).await;
+    waiting.signal(GO, 5).await.expect("it is open");
+    assert_eq!(result(&waiting).await, 5);
+    Stage { cluster, orchestrator, worker }.finish().await;
+}
+
 async fn an_orchestrator_hands_over_at_once(cache: Cache) {
     let cluster = Cluster::start("hand-over", PROGRAM).await;
     // The lease is longer than anybody waits: only one that is handed over can be taken.
@@ -77,39 +92,85 @@ async fn an_orchestrator_hands_over_at_once(cache: Cache) {
     second.stop().await;
 }
 
-/// Whether the orchestrator with this address says that it is the active one.
-async fn active(address: &str) -> Option<bool> {
-    let (_, body) = http::get(address, "/metrics").await?;
-    Some(http::metric(&body, "stepwell_orchestrator_active", &[])? > 0.0)
+#[tokio::test]
+async fn three_orchestrators_share_the_partitions_and_inherit_from_each_other() {
+    let cluster = Cluster::start("shared", PROGRAM).await;
+    let addresses = [http::free_address(), http::free_address(), http::free_address()];
+    let listening = |at: usize| cluster.orchestrator_with(&["--listen", &addresses[at]]);
+    let first = listening(0);
+    owns(&addresses[0], 16.0).await;
+    let worker = cluster.worker(&Cache::Warm.worker()).await;
+    let handles: Vec<_> = together((0..48).map(|number| {
+        let client = &cluster.client;
+        async move { client.start(collects, format!("c{number}"), 4).await.expect("it starts") }
+    }))
+    .await;
+    let signal = async |number: i64| {
+        together(handles.iter().map(|handle| async move {
+            handle.signal(NUMBER, number).await.expect("it is open");
+        }))
+        .await;
+    };
+    signal(0).await;
+    let (second, third) = (listening(1), listening(2));
+    signal(1).await;
+    for (address, share) in shares(&addresses).await {
+        assert!((5.0..=6.0).contains(&share), "{address} has {share}");
+    }
+    second.kill();
+    signal(2).await;
+    first.stop().await;
+    owns(&addresses[2], 16.0).await;
+    signal(3).await;
+    for handle in &handles {
+        assert_eq!(result(handle).await, [0, 1, 2, 3]);
+    }
+    Stage { cluster, orchestrator: third, worker }.finish().await;
+}
+
+/// What each of them owns, when everything is owned.
+async fn shares(addresses: &[String]) -> Vec<(String, f64)> {
+    eventually("everything is owned evenly", || async {
+        let mut shares = Vec::new();
+        for address in addresses {
+            let (_, body) = http::get(address, "/metrics").await?;
+            shares.push((address.clone(), http::metric(&body, "stepwell_partitions_owned", &[])?));
+        }
+        let sum: f64 = shares.iter().map(|(_, share)| share).sum();
+        let even = shares.iter().all(|(_, share)| *share >= 5.0);
+        (even && sum.to_bits() == 16f64.to_bits()).then_some(shares)
+    })
+    .await
 }
 
 #[tokio::test]
-async fn a_standby_takes_over_when_the_active_one_is_killed() {
-    let cluster = Cluster::start("standby", PROGRAM).await;
-    let first = cluster.orchestrator().await;
-    let address = http::free_address();
-    let standby = cluster.orchestrator_with(&["--listen", &address]);
+async fn another_one_takes_over_when_one_is_killed() {
+    let cluster = Cluster::start("takeover", PROGRAM).await;
+    let addresses = [http::free_address(), http::free_address()];
+    let first = cluster.orchestrator_with(&["--listen", &addresses[0]]);
+    cluster.answered().await;
+    let second = cluster.orchestrator_with(&["--listen", &addresses[1]]);
     let worker = cluster.worker(&Cache::Warm.worker()).await;
     let handle = cluster.client.start(collects, "c", 20).await.expect("it starts");
     for number in 0..10 {
         handle.signal(NUMBER, number).await.expect("it is open");
     }
-    eventually("the standby stands by", || async {
-        let (status, _) = http::get(&address, "/readyz").await?;
-        (status == 200 && active(&address).await == Some(false)).then_some(())
-    })
-    .await;
+    for address in &addresses {
+        owns(address, 8.0).await;
+        let (status, _) = http::get(address, "/readyz").await.expect("it answers");
+        assert_eq!(status, 200);
+    }
     first.kill();
-    // Sent while nobody is active: stored, and taken in by the successor.
+    // Sent while nobody may work at it: stored, and taken in by the successor.
     for number in 10..20 {
         let body = json!({"v": 1, "payload": number}).to_string();
         cluster.publish("stepwell.default.workflow.c.signal.number", body).await;
     }
-    eventually("the standby is active", || async { active(&address).await?.then_some(()) }).await;
+    owns(&addresses[1], 16.0).await;
     assert_eq!(result(&handle).await, (0..20).collect::<Vec<_>>());
     let after = cluster.client.start(chain, "after", 3).await.expect("it starts");
     assert_eq!(result(&after).await.len(), 3);
-    Stage { cluster, orchestrator: standby, worker }.finish().await;
+    Stage { cluster, orchestrator: second, worker }.finish().await;
 }
 
 /// Answers the turn of a run of `echoes` that was given `held`.
@@ -131,13 +192,9 @@ async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
     let first = patient(&first_address);
     cluster.answered().await;
     let worker = cluster.worker(&Cache::Warm.worker()).await;
-    let second = patient(&second_address);
+    owns(&first_address, 16.0).await;
     let count = 200;
     let handle = cluster.client.start(collects, "c", count).await.expect("it starts");
-    eventually("the second one stands by", || async {
-        active(&second_address).await.filter(|active| !active)
-    })
-    .await;
     let signals = async |range: std::ops::Range<usize>| {
         let jetstream = cluster.client.connection().jetstream();
         for number in range {
@@ -160,7 +217,8 @@ async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
     // In the middle of its work, with events read and not done.
     first.freeze();
     signals(50..100).await;
-    eventually("the second one is active", || async { active(&second_address).await?.then_some(()) }).await;
+    let second = patient(&second_address);
+    owns(&second_address, 16.0).await;
     let asked_by_second = in_time("a question of the second one", turns.next()).await.expect("a turn");
     answer(nats, asked_by_second).await;
     let held = cluster.client.workflow(echoes, "held");
@@ -185,11 +243,9 @@ async fn an_orchestrator_that_was_frozen_is_fenced_when_it_wakes() {
     assert_eq!(held.history().await.expect("a history"), stored);
     let numbers: Vec<i64> = (0..200).collect();
     assert_eq!(result(&handle).await, numbers, "each once and in order");
-    eventually("one of them is active", || async {
-        let both = (active(&first_address).await?, active(&second_address).await?);
-        (both.0 != both.1).then_some(())
-    })
-    .await;
+    for address in [&first_address, &second_address] {
+        owns(address, 8.0).await;
+    }
     let records = handle.history().await.expect("a history");
     let signals = records.iter().flat_map(|record| &record.events);
     let taken = signals.filter(|event| matches!(event, Event::SignalReceived { .. })).count();

@@ -6,11 +6,15 @@ use serde::de::DeserializeOwned;
 use stepwell::shared::failure::Failure;
 use stepwell::{ResultError, Status, WorkflowHandle};
 use stepwell_tests::cluster::{Cluster, WorkerSetup};
-use stepwell_tests::patience::PATIENCE;
+use stepwell_tests::http;
+use stepwell_tests::patience::{PATIENCE, eventually};
 use stepwell_tests::processes::Process;
 
 /// The program that plays orchestrator and worker.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_stepwell-test-process");
+
+/// Set where tests must not be left out.
+const EVERYTHING: &str = "STEPWELL_TEST_ALL";
 
 /// Whether workers keep runs in memory between their tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,9 +57,24 @@ impl Stage {
     /// Checks what was recorded and done, and ends everything in good order.
     pub(crate) async fn finish(self) {
         self.cluster.check().await;
+        self.stop().await;
+    }
+
+    /// Ends everything in good order.
+    pub(crate) async fn stop(self) {
         self.worker.stop().await;
         self.orchestrator.stop().await;
     }
+}
+
+/// How many of something there are: `few`, or `all` of them when everything is to be tested.
+pub(crate) fn many(few: usize, all: usize) -> usize {
+    if is_wanted("STEPWELL_TEST_MANY") { all } else { few }
+}
+
+/// Whether this variable is `1`.
+fn is_wanted(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| value == "1")
 }
 
 /// Waits for a result.
@@ -78,6 +97,22 @@ pub(crate) async fn ended<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> Re
         Ok(ended) => ended,
         Err(_) => panic!("{} did not end within {PATIENCE:?}: {:#?}", handle.id(), handle.describe().await),
     }
+}
+
+/// Waits until the orchestrator with this address owns so many partitions.
+pub(crate) async fn owns(address: &str, partitions: f64) {
+    eventually(&format!("{address} owns {partitions} partitions"), || async {
+        let (_, body) = http::get(address, "/metrics").await?;
+        let owned = http::metric(&body, "stepwell_partitions_owned", &[])?;
+        (owned.to_bits() == partitions.to_bits()).then_some(())
+    })
+    .await;
+}
+
+/// Says that a test is left out because something is missing, which is a failure where no test may be.
+pub(crate) fn leave_out(missing: &str) {
+    assert!(!is_wanted(EVERYTHING), "{missing}");
+    eprintln!("left out: {missing}");
 }
 
 /// Runs several things at once and waits for all of them.

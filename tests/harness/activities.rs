@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use stepwell::prelude::*;
 
 use crate::gates::Gates;
-use crate::ledger::{Bank, Booking, Entry, Ledger, Phase, now_ms};
+use crate::ledger::{Bank, Booking, Entry, Ledger, Phase};
 
 /// The gate of the activity `occupy`: open when all places that may be taken are.
 pub const OCCUPIED: &str = "occupied";
@@ -303,19 +303,6 @@ impl Desk {
     }
 
     fn write(&self, ctx: &ActivityContext, phase: Phase, text: &str) -> Result<(), ActivityError> {
-        let info = ctx.info();
-        let entry = Entry {
-            at_ms: now_ms(),
-            pid: std::process::id(),
-            workflow_id: info.workflow_id.to_string(),
-            run_id: info.run_id.to_string(),
-            step: info.step.to_string(),
-            attempt: info.attempt,
-            activity: info.activity_type.to_string(),
-            key: ctx.idempotency_key().to_owned(),
-            phase,
-            text: text.to_owned(),
-        };
-        Ok(self.ledger.write(&entry)?)
+        Ok(self.ledger.write(&Entry::of(ctx, phase, text.to_owned()))?)
     }
 }

@@ -9,6 +9,10 @@ use stepwell_shared::history::{Event, Record};
 
 use crate::ledger::{Entry, Phase};
 
+/// How far the clock that an orchestrator goes by may be from that of whoever writes into the ledger: both run on
+/// one machine, and smaller differences are not put right.
+const CLOCKS_APART_MS: u64 = 100;
+
 /// Laws of one run's history: records without gaps, in order; one terminal event for each step and timer
 /// that was asked for; no timer early; nothing after the end.
 ///
@@ -201,7 +205,9 @@ pub fn check_ledger(entries: &[Entry], histories: &[Vec<Record>]) -> Result<(), 
                 return Err(format!("executed twice, and once was all: {entry:?}"));
             }
             let Some(result) = recorded.completed.get(&step) else { continue };
-            if result.attempt.is_some_and(|attempt| entry.attempt > attempt) || entry.at_ms > result.at_ms {
+            if result.attempt.is_some_and(|attempt| entry.attempt > attempt)
+                || entry.at_ms > result.at_ms + CLOCKS_APART_MS
+            {
                 return Err(format!("executed again after its result was recorded: {entry:?}, {result:?}"));
             }
         }
@@ -234,6 +240,60 @@ pub fn check_attempts(entries: &[Entry]) -> Result<(), String> {
         .filter(|entry| entry.phase == Phase::Started)
         .find(|entry| !made.insert((&entry.run_id, &entry.step, entry.attempt)));
     again.map_or(Ok(()), |entry| Err(format!("attempt made twice: {entry:?}")))
+}
+
+/// No step with `max_attempts = 1` was done twice, whoever was killed, stopped or cut off.
+///
+/// # Errors
+/// The second time that it was done.
+pub fn check_once(entries: &[Entry], histories: &[Vec<Record>]) -> Result<(), String> {
+    let mut once = BTreeSet::new();
+    for records in histories {
+        let run_id = records.first().map(|first| first.run_id.to_string()).unwrap_or_default();
+        once.extend(Results::of(records).once.into_iter().map(|step| (run_id.clone(), step.to_string())));
+    }
+    let mut done = BTreeSet::new();
+    let of_once = |entry: &&Entry| once.contains(&(entry.run_id.clone(), entry.step.clone()));
+    let started = entries.iter().filter(|entry| entry.phase == Phase::Started).filter(of_once);
+    for entry in started {
+        if !done.insert((&entry.run_id, &entry.step)) {
+            return Err(format!("begun twice, and once was all: {entry:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Compensations run one after the other, the latest step's first; those that are recorded as completed were
+/// done in this order. `undone`: the steps of the run that were undone, in order.
+///
+/// # Errors
+/// What came in another order, or is recorded and was not done.
+pub fn check_compensations(records: &[Record], undone: &[u32]) -> Result<(), String> {
+    let mut completed = Vec::new();
+    let mut last: Option<u32> = None;
+    for record in records {
+        for event in &record.events {
+            match event {
+                Event::CompensationStarted { seq } => {
+                    if last.is_some_and(|last| *seq > last) {
+                        return Err(format!("compensation {seq} began after {last:?}"));
+                    }
+                    last = Some(*seq);
+                }
+                Event::CompensationCompleted { seq } => completed.push(*seq),
+                _ => {}
+            }
+        }
+        let unwinds = |command: &Command| command.closes() || matches!(command, Command::Compensate { .. });
+        if record.turn.iter().flat_map(|turn| &turn.commands).any(unwinds) {
+            last = None;
+        }
+    }
+    let done: Vec<u32> = undone.iter().copied().filter(|seq| completed.contains(seq)).collect();
+    if done == completed {
+        return Ok(());
+    }
+    Err(format!("recorded as compensated are {completed:?}, undone were, in this order, {undone:?}"))
 }
 
 #[derive(Debug)]
@@ -388,8 +448,10 @@ mod tests {
         type Doctor = fn(&mut Vec<Entry>);
         let doctored: [(&str, Doctor); 5] = [
             ("executed again", |entries| entries.push(entry("1", 3, 14, Phase::Started))),
-            ("executed again", |entries| entries[0].at_ms = 16),
-            ("executed again", |entries| entries.push(entry("undo-1", 2, 21, Phase::Started))),
+            ("executed again", |entries| entries[0].at_ms = 15 + CLOCKS_APART_MS + 1),
+            ("executed again", |entries| {
+                entries.push(entry("undo-1", 2, 20 + CLOCKS_APART_MS + 1, Phase::Started))
+            }),
             ("nobody produced", |entries| drop(entries.remove(2))),
             ("nobody produced", |entries| entries[2].attempt = 1),
         ];
@@ -414,6 +476,45 @@ mod tests {
         run.options.retry.maximum_attempts = Some(1);
         let found = check_ledger(&entries, &[once]).unwrap_err();
         assert!(found.contains("once was all"), "{found}");
+    }
+
+    #[test]
+    fn what_may_be_done_once_and_is_done_twice_is_found_out() {
+        let mut once = sound();
+        let Command::RunActivity(run) = &mut once[0].turn.as_mut().unwrap().commands[0] else {
+            panic!("an activity")
+        };
+        run.options.retry.maximum_attempts = Some(1);
+        let mut entries = sound_ledger();
+        entries.remove(0);
+        check_once(&entries, std::slice::from_ref(&once)).unwrap();
+        entries.push(entry("1", 2, 14, Phase::Started));
+        check_once(&entries, &[sound()]).unwrap();
+        let found = check_once(&entries, &[once]).unwrap_err();
+        assert!(found.contains("once was all"), "{found}");
+    }
+
+    #[test]
+    fn compensations_in_another_order_are_found_out() {
+        let undo = |index: u64, events: Value| json!({"index": index, "at_ms": index, "through": 1, "events": events});
+        let started = |seq: u32| json!({"compensation_started": {"seq": seq}});
+        let completed = |seq: u32| json!({"compensation_completed": {"seq": seq}});
+        let right = records(&[
+            undo(1, json!([started(4)])),
+            undo(2, json!([completed(4), started(2), completed(2)])),
+        ]);
+        check_compensations(&right, &[4, 2]).unwrap();
+        check_compensations(&right, &[9, 4, 2]).unwrap();
+        for undone in [&[2, 4][..], &[4], &[]] {
+            let found = check_compensations(&right, undone).unwrap_err();
+            assert!(found.contains("recorded as compensated are [4, 2]"), "{found}");
+        }
+        let wrong = records(&[
+            undo(1, json!([started(2)])),
+            undo(2, json!([completed(2), started(4), completed(4)])),
+        ]);
+        let found = check_compensations(&wrong, &[2, 4]).unwrap_err();
+        assert!(found.contains("compensation 4 began after Some(2)"), "{found}");
     }
 
     #[test]

@@ -3,14 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
+use async_nats::jetstream::consumer::{FromConsumer as _, Info, pull};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use stepwell::{Client, WorkflowHandle};
 use stepwell_connection::ConnectionOptions;
+use stepwell_connection::provision::{ProvisionOptions, ensure_queue, provision};
 use stepwell_nats_server::NatsServer;
 use stepwell_shared::announce::Announcement;
 use stepwell_shared::api::{Description, ListRequest};
 use stepwell_shared::history::Record;
+use stepwell_shared::ids::Name;
+use stepwell_shared::subject::Stream;
 use stepwell_shared::summary::RunSummary;
 
 use crate::checks::{check_attempts, check_history, check_ledger, check_replay};
@@ -19,6 +23,7 @@ use crate::gates::Gates;
 use crate::ledger::{Bank, Ledger};
 use crate::patience::{eventually, in_time};
 use crate::processes::Process;
+use crate::proxy::Link;
 use crate::workflows;
 use crate::workflows::deploy::Version;
 
@@ -43,7 +48,9 @@ pub struct Cluster {
 /// As whom the processes log in. Without more: as nobody. The URL in them is not looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Logins {
-    /// Orchestrators; the client of the cluster, too, which looks at everything.
+    /// The client of the cluster, which looks at everything.
+    pub client: ConnectionOptions,
+    /// Orchestrators.
     pub orchestrator: ConnectionOptions,
     /// Workers.
     pub worker: ConnectionOptions,
@@ -55,9 +62,33 @@ pub struct WorkerSetup {
     queue: Option<String>,
     version: Version,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+    login: Option<ConnectionOptions>,
+    url: Option<String>,
 }
 
 impl WorkerSetup {
+    /// A worker that reaches the server at another URL, that of a [`Link`].
+    #[must_use]
+    pub fn through(mut self, url: &str) -> Self {
+        self.url = Some(url.to_owned());
+        self
+    }
+
+    /// A worker that logs in in another way than the others.
+    #[must_use]
+    pub fn login(mut self, login: ConnectionOptions) -> Self {
+        self.login = Some(login);
+        self
+    }
+
+    /// A worker with an environment variable more.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: String) -> Self {
+        self.variables.push((name.to_owned(), value));
+        self
+    }
+
     /// A worker of another queue than `default`.
     #[must_use]
     pub fn queue(mut self, queue: &str) -> Self {
@@ -144,15 +175,29 @@ impl Cluster {
     /// The same for a server that by its configuration wants everybody to log in.
     ///
     /// # Panics
-    /// As [`start`](Self::start), and when the orchestrators' login is refused.
+    /// As [`start`](Self::start), and when the client's login is refused.
     pub async fn start_guarded(name: &str, program: &str, config: &str, logins: Logins) -> Self {
         let folder = Folder::new(name);
+        let store = folder.path().join("nats");
+        Self::open(folder, &store, program, config, logins).await
+    }
+
+    /// A server that keeps its streams and its configuration in `store`, a folder of the test, and its log beside
+    /// it, so that it can be written when `store` is full.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    pub async fn start_in(name: &str, program: &str, store: &Path) -> Self {
+        Self::open(Folder::new(name), store, program, "", Logins::default()).await
+    }
+
+    async fn open(folder: Folder, store: &Path, program: &str, config: &str, logins: Logins) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let binary = stepwell_nats_server::find_in(&root).unwrap_or_else(|error| panic!("{error}"));
-        let store = folder.path().join("nats");
-        let server = NatsServer::builder(binary).store_dir(store).config(config).start();
+        let log = folder.path().join("nats-server.log");
+        let server = NatsServer::builder(binary).store_dir(store).log(log).config(config).start();
         let server = server.unwrap_or_else(|error| panic!("{error}"));
-        let options = ConnectionOptions { nats_url: server.url(), ..logins.orchestrator.clone() };
+        let options = ConnectionOptions { nats_url: server.url(), ..logins.client.clone() };
         let client = Client::with(&options).await.expect("the server takes connections");
         Self {
             client,
@@ -171,6 +216,16 @@ impl Cluster {
     #[must_use]
     pub fn at(&self, login: &ConnectionOptions) -> ConnectionOptions {
         ConnectionOptions { nats_url: self.server.url(), ..login.clone() }
+    }
+
+    /// A way to the server that can be held up or cut, and its URL.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn link(&self) -> (Link, String) {
+        let mut link = Link::default();
+        let port = link.open(self.server.port()).await.expect("there is a free port");
+        (link, format!("nats://127.0.0.1:{port}"))
     }
 
     /// Kills the server (SIGKILL) and starts it again on the same store.
@@ -193,10 +248,31 @@ impl Cluster {
     /// Starts an orchestrator with these arguments.
     #[must_use]
     pub fn orchestrator_with(&self, arguments: &[&str]) -> Process {
+        self.orchestrator_in(arguments, &[])
+    }
+
+    /// The same with some more environment variables.
+    #[must_use]
+    pub fn orchestrator_in(&self, arguments: &[&str], more: &[(String, String)]) -> Process {
+        self.start_orchestrator(&self.at(&self.logins.orchestrator), arguments, more)
+    }
+
+    /// Starts an orchestrator that reaches the server at this URL, that of a [`Link`].
+    #[must_use]
+    pub fn orchestrator_through(&self, url: &str, arguments: &[&str]) -> Process {
+        let connection = ConnectionOptions { nats_url: url.to_owned(), ..self.logins.orchestrator.clone() };
+        self.start_orchestrator(&connection, arguments, &[])
+    }
+
+    fn start_orchestrator(
+        &self,
+        connection: &ConnectionOptions,
+        arguments: &[&str],
+        more: &[(String, String)],
+    ) -> Process {
         let arguments = std::iter::once("orchestrator").chain(arguments.iter().copied());
         let arguments: Vec<String> = arguments.map(str::to_owned).collect();
-        let connection = self.at(&self.logins.orchestrator);
-        Process::start_with("orchestrator", &self.program, &arguments, &connection, self.folder.path())
+        Process::start_in("orchestrator", &self.program, &arguments, connection, self.folder.path(), more)
     }
 
     /// Waits until an orchestrator answers.
@@ -242,8 +318,42 @@ impl Cluster {
             arguments.extend(["--queue".to_owned(), queue.clone()]);
         }
         arguments.extend(setup.arguments.iter().cloned());
-        let connection = self.at(&self.logins.worker);
-        Process::start_with("worker", &self.program, &arguments, &connection, self.folder.path())
+        let mut connection = self.at(setup.login.as_ref().unwrap_or(&self.logins.worker));
+        if let Some(url) = &setup.url {
+            connection.nats_url.clone_from(url);
+        }
+        let folder = self.folder.path();
+        Process::start_in("worker", &self.program, &arguments, &connection, folder, &setup.variables)
+    }
+
+    /// Makes the namespace and the consumer of queue `default`, changed in this way. For that there must be no
+    /// orchestrator and no worker yet.
+    ///
+    /// # Panics
+    /// When the server says no.
+    pub async fn queue(&self, change: impl FnOnce(&mut pull::Config)) {
+        let connection = self.client.connection();
+        provision(connection, &ProvisionOptions::default()).await.expect("the namespace can be made");
+        let queue = Name::new("default").expect("a valid name");
+        let consumer = ensure_queue(connection, &queue).await.expect("the consumer can be made");
+        let config = consumer.cached_info().config.clone();
+        let mut config = pull::Config::try_from_consumer_config(config).expect("it is pulled from");
+        change(&mut config);
+        let stream = Stream::Tasks.name(connection.namespace());
+        let changed = connection.jetstream().update_consumer_on_stream(config, stream).await;
+        changed.expect("it can be changed");
+    }
+
+    /// What the consumer of queue `default` has to do.
+    ///
+    /// # Panics
+    /// When the server does not say.
+    pub async fn queue_state(&self) -> Info {
+        let connection = self.client.connection();
+        let stream = Stream::Tasks.name(connection.namespace());
+        let consumer =
+            connection.jetstream().get_consumer_from_stream::<pull::Config, _, _>("default", stream);
+        consumer.await.expect("the consumer is there").cached_info().clone()
     }
 
     /// The folder of the test.

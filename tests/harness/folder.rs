@@ -28,6 +28,13 @@ impl Folder {
     pub fn path(&self) -> &Path {
         &self.0
     }
+
+    /// Lets it stay, for somebody to look at; returns where it is.
+    #[must_use]
+    pub fn keep(mut self) -> PathBuf {
+        // What is left to be removed is nothing.
+        std::mem::take(&mut self.0)
+    }
 }
 
 impl Drop for Folder {

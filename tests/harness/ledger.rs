@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use stepwell::ActivityContext;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,26 @@ pub struct Entry {
     /// What the activity has to say.
     #[serde(default)]
     pub text: String,
+}
+
+impl Entry {
+    /// What the attempt that runs with `ctx` in this process notes now.
+    #[must_use]
+    pub fn of(ctx: &ActivityContext, phase: Phase, text: String) -> Self {
+        let info = ctx.info();
+        Self {
+            at_ms: now_ms(),
+            pid: std::process::id(),
+            workflow_id: info.workflow_id.to_string(),
+            run_id: info.run_id.to_string(),
+            step: info.step.to_string(),
+            attempt: info.attempt,
+            activity: info.activity_type.to_string(),
+            key: ctx.idempotency_key().to_owned(),
+            phase,
+            text,
+        }
+    }
 }
 
 /// What an entry says of an attempt.

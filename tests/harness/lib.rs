@@ -3,6 +3,7 @@
 
 pub mod activities;
 pub mod backend;
+pub mod chaos;
 pub mod checks;
 pub mod cluster;
 pub mod folder;
@@ -11,5 +12,8 @@ pub mod http;
 pub mod ledger;
 pub mod patience;
 pub mod processes;
+pub mod proxy;
+pub mod sabotaged;
 pub mod simulation;
+pub mod tmpfs;
 pub mod workflows;

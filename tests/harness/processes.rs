@@ -40,6 +40,22 @@ impl Process {
         connection: &ConnectionOptions,
         folder: &Path,
     ) -> Self {
+        Self::start_in(name, binary, arguments, connection, folder, &[])
+    }
+
+    /// The same with some more environment variables.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_in(
+        name: &str,
+        binary: &Path,
+        arguments: &[String],
+        connection: &ConnectionOptions,
+        folder: &Path,
+        more: &[(String, String)],
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = folder.join(format!("{name}-{count}.log"));
@@ -49,16 +65,36 @@ impl Process {
             .args(arguments)
             .env("NATS_URL", &connection.nats_url)
             .env_remove("STEPWELL_NAMESPACE")
+            .envs(more.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log file can be shared"))
             .stderr(log);
-        let ConnectionOptions { nats_user, nats_password, nats_nkey, nats_inbox_prefix, .. } = connection;
-        let nkey = nats_nkey.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let ConnectionOptions {
+            nats_url: _,
+            namespace: _,
+            nats_creds,
+            nats_user,
+            nats_password,
+            nats_token,
+            nats_nkey,
+            nats_ca,
+            nats_cert,
+            nats_key,
+            nats_tls_first,
+            nats_inbox_prefix,
+        } = connection;
+        let file = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
         let variables = [
-            ("NATS_USER", nats_user),
-            ("NATS_PASSWORD", nats_password),
-            ("NATS_NKEY", &nkey),
-            ("NATS_INBOX_PREFIX", nats_inbox_prefix),
+            ("NATS_CREDS", file(nats_creds)),
+            ("NATS_USER", nats_user.clone()),
+            ("NATS_PASSWORD", nats_password.clone()),
+            ("NATS_TOKEN", nats_token.clone()),
+            ("NATS_NKEY", file(nats_nkey)),
+            ("NATS_CA", file(nats_ca)),
+            ("NATS_CERT", file(nats_cert)),
+            ("NATS_KEY", file(nats_key)),
+            ("NATS_TLS_FIRST", nats_tls_first.then(|| "true".to_owned())),
+            ("NATS_INBOX_PREFIX", nats_inbox_prefix.clone()),
         ];
         for (variable, value) in variables {
             match value {
@@ -102,6 +138,15 @@ impl Process {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// The same; says how it ended.
+    ///
+    /// # Panics
+    /// When the system says no.
+    pub fn kill_and_reap(&mut self) -> ExitStatus {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for")
+    }
+
     /// Asks it to end (SIGTERM).
     ///
     /// # Panics
@@ -133,6 +178,22 @@ impl Process {
     /// Whether it runs.
     pub fn running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Panics
+    /// When the system does not say.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be waited for")
+    }
+
+    /// The most memory that it has used so far, in KiB; `None` where the system does not say.
+    #[must_use]
+    pub fn peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().strip_suffix(" kB")?.parse().ok()
     }
 
     /// Waits for its end.

@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand};
 use stepwell::{Client, Worker};
 use stepwell_connection::ConnectionOptions;
 use stepwell_tests::activities::{Desk, boundless, concatenate, double, explode, nothing, text_of};
+use stepwell_tests::chaos::ProgramDesk;
+use stepwell_tests::simulation;
 use stepwell_tests::workflows;
 use stepwell_tests::workflows::deploy::Version;
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,6 +61,9 @@ struct WorkerArguments {
     /// Has activities but no workflows.
     #[arg(long)]
     no_workflows: bool,
+    /// Has the workflow that runs programs and its activities, and nothing else.
+    #[arg(long)]
+    programs: bool,
     /// How long a shutdown waits for activities, in milliseconds.
     #[arg(long, default_value_t = 10_000)]
     drain: u64,
@@ -68,7 +73,7 @@ struct WorkerArguments {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+pub(crate) async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
     end_with_parent();
     let Arguments { connection, role } = Arguments::parse();
@@ -86,6 +91,12 @@ fn worker(client: Client, arguments: WorkerArguments) -> anyhow::Result<Worker> 
         .max_concurrent_activities(arguments.slots)
         .max_cached_workflows(arguments.cached)
         .drain_timeout(Duration::from_millis(arguments.drain));
+    if arguments.programs {
+        if !arguments.no_workflows {
+            worker = worker.workflow_code(simulation::code::code());
+        }
+        return Ok(worker.activities(ProgramDesk::open(&arguments.folder)?));
+    }
     if !arguments.no_workflows {
         for code in workflows::all(arguments.version) {
             worker = worker.workflow_code(code);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stepwell_tests::simulation::{Failure, Sabotage, Stats, run_seed};
 
 /// How many seeds are run when nothing is said.
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 600;
 
 /// From so many seeds on, every kind of fault must have been seen.
 const SEEDS_FOR_ALL_FAULTS: u64 = 500;
@@ -153,4 +153,34 @@ fn tasks_that_nobody_looks_for_are_noticed() {
 #[test]
 fn code_that_stands_elsewhere_is_noticed() {
     caught(Sabotage::NoMarks, SEEDS_FOR_RARE_CANARY);
+}
+
+#[test]
+fn owners_that_do_not_notice_their_end_are_noticed() {
+    caught(Sabotage::NoValidity, SEEDS_FOR_CANARY);
+}
+
+#[test]
+fn partitions_taken_from_the_living_are_noticed() {
+    caught(Sabotage::NoConfirmation, SEEDS_FOR_CANARY);
+}
+
+#[test]
+fn owners_of_the_same_epoch_are_noticed() {
+    caught(Sabotage::SameEpoch, SEEDS_FOR_CANARY);
+}
+
+#[test]
+fn who_goes_without_handing_over_is_noticed() {
+    caught(Sabotage::NoHandOver, SEEDS_FOR_CANARY);
+}
+
+#[test]
+fn partitions_taken_in_spite_of_a_hold_are_noticed() {
+    caught(Sabotage::NoHoldConfirmation, SEEDS_FOR_RARE_CANARY);
+}
+
+#[test]
+fn hand_overs_that_forget_at_which_runs_to_look_are_noticed() {
+    caught(Sabotage::LateNote, SEEDS_FOR_RARE_CANARY);
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_nats::Subject;
 use bytes::Bytes;
 use stepwell_connection::clock::now_ms;
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::{Connection, JetStreamError};
+use stepwell_encryption::Payloads;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::ids::{Name, WorkerId};
@@ -32,6 +34,7 @@ use crate::pull_words::GivenOut;
 use crate::registry::{Registered, Registry, listed};
 use crate::report::{NotReported, Reporter, Stored};
 use crate::running::{Entry, Known, RunningAttempts, Stop};
+use crate::sealing::{Whose, seal_heartbeat, seal_outcome, unreadable};
 use crate::slots::{Slot, Slots};
 use crate::wanted::{may_begin_late, wanted};
 
@@ -48,6 +51,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(crate) struct ActivitySide {
     pub(crate) connection: Connection,
+    pub(crate) payloads: Payloads,
     pub(crate) queue: Name,
     pub(crate) worker: WorkerId,
     pub(crate) registry: Arc<Registry>,
@@ -58,7 +62,6 @@ pub(crate) struct ActivitySide {
     /// Cancelled when attempts are no longer waited for.
     pub(crate) give_up: CancellationToken,
     pub(crate) heartbeats: OnceCell<async_nats::jetstream::kv::Store>,
-    pub(crate) state: OnceCell<async_nats::jetstream::kv::Store>,
     /// How long the server waits for a word about a task.
     pub(crate) ack_wait: watch::Sender<Duration>,
 }
@@ -78,8 +81,9 @@ pub(crate) struct Delivery {
 impl ActivitySide {
     /// Runs the task's attempt, reports how it ended and acknowledges the task.
     pub(crate) async fn handle(&self, delivery: Delivery) {
+        crash::at(Boundary::TaskTaken);
         let Delivery { body, ack, given_out, slot } = delivery;
-        let task: ActivityTask = match decode(&body) {
+        let mut task: ActivityTask = match decode(&body) {
             Ok(task) => task,
             Err(error) => {
                 self.metrics.unreadable_tasks.inc();
@@ -104,7 +108,7 @@ impl ActivitySide {
         if given_out.count > 1 {
             return self.lost(&task, ack).await;
         }
-        match self.given_before(&task, given_out.sequence, &entry.stop).await {
+        match self.given_before(&task, given_out, &entry.stop).await {
             Some(Before::Nothing) if may_begin_late(&task) => {}
             Some(Before::Nothing) => {
                 self.metrics.not_wanted.inc();
@@ -116,22 +120,29 @@ impl ActivitySide {
             Some(Before::Ended) => return self.answer(&ack, ACK).await,
         }
         entry.decided();
-        match self.registry.activity(&task.activity_type) {
-            Some(registered) => self.attempt(task, registered, entry, ack, slot).await,
-            None => {
+        let able = match self.registry.activity(&task.activity_type) {
+            None => Err(self.no_code(&task)),
+            Some(registered) => match self.payloads.open_activity_task(&mut task) {
+                Ok(()) => Ok(registered),
+                Err(error) => Err(unreadable(&self.worker, &error)),
+            },
+        };
+        match able {
+            Ok(registered) => self.attempt(task, registered, entry, ack, slot).await,
+            Err(reason) => {
                 // Nothing runs here that a further task of the step could be taken for.
                 drop(entry);
-                self.refuse(&task, &ack).await;
+                self.refuse(&task, &ack, reason).await;
             }
         }
     }
 
     /// What is known of a task's attempt; asks until there is an answer. `None` when the worker ends before.
-    async fn given_before(&self, task: &ActivityTask, sequence: u64, stop: &Stop) -> Option<Before> {
+    async fn given_before(&self, task: &ActivityTask, given_out: GivenOut, stop: &Stop) -> Option<Before> {
         loop {
             let error = tokio::select! {
                 () = stop.asked_by_worker() => return None,
-                found = self.given_before.look(self, task, sequence) => match found {
+                found = self.given_before.look(self, task, given_out) => match found {
                     Ok(before) => return Some(before),
                     Err(error) => error,
                 },
@@ -160,17 +171,21 @@ impl ActivitySide {
         }
     }
 
-    async fn refuse(&self, task: &ActivityTask, ack: &Subject) {
-        self.metrics.refused();
-        let reason = format!(
+    fn no_code(&self, task: &ActivityTask) -> String {
+        format!(
             "worker {} on queue `{}` has no activity `{}`; it has {}. Register it, or give the call the queue of \
              a worker that has it",
             self.worker,
             self.queue,
             task.activity_type,
             listed(&self.registry.activities())
-        );
-        tracing::warn!(activity = %task.activity_type, queue = %self.queue, "no code for an activity task");
+        )
+    }
+
+    /// Leaves the attempt to a worker that can make it.
+    async fn refuse(&self, task: &ActivityTask, ack: &Subject, reason: String) {
+        self.metrics.refused();
+        tracing::warn!(activity = %task.activity_type, queue = %self.queue, reason, "an activity task is refused");
         let reporter = Reporter::new(task, &self.worker);
         if reporter.report(&self.connection, &self.metrics, Outcome::Refused { reason }).await.is_ok() {
             self.answer(ack, ACK).await;
@@ -202,14 +217,18 @@ impl ActivitySide {
             if !self.may_begin(&task, &reporter).await {
                 return;
             }
+            crash::at(Boundary::BeforeCode);
             let started = Instant::now();
-            let (ended, running) = self.run(task, registered, &entry.stop, &heartbeats).await;
+            let (ended, running) =
+                self.run(task, reporter.whose(), registered, &entry.stop, &heartbeats).await;
+            crash::at(Boundary::CodeDone);
             let ran = started.elapsed();
             registered.metrics.ran(ran);
             reporter.execution_ms = Some(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX));
             left_over = running;
             outcome(ended, registered, &entry.stop, &heartbeats)
         };
+        let outcome = seal_outcome(&self.payloads, reporter.whose(), outcome).await;
         match reporter.report(&self.connection, &self.metrics, outcome).await {
             // From here on nobody has to be told that it is alive.
             Ok(_) => entry.reported(),
@@ -249,13 +268,14 @@ impl ActivitySide {
     async fn run(
         &self,
         task: ActivityTask,
+        whose: Whose<'_>,
         registered: &Registered,
         stop: &Stop,
         heartbeats: &Arc<Heartbeats>,
     ) -> (Ended, Option<JoinHandle<Result<Payload, ActivityError>>>) {
         let limits = Limits::of(&task);
-        let heartbeat_subject = Bucket::Heartbeats
-            .subject(self.connection.namespace(), &subject::heartbeat_key(&task.run_id, task.step));
+        let key = subject::heartbeat_key(&self.queue, &task.run_id, task.step);
+        let heartbeat_subject = Bucket::Heartbeats.subject(self.connection.namespace(), &key);
         let span = tracing::info_span!(
             "activity",
             activity = %task.activity_type,
@@ -283,7 +303,9 @@ impl ActivitySide {
                 joined = &mut running => return (returned(joined), None),
                 () = self.give_up.cancelled() => Ended::WorkerGone,
                 () = writing_is_due(heartbeats, next_writing) => {
-                    if let Some(details) = heartbeats.take_unwritten() {
+                    if let Some(details) = heartbeats.take_unwritten()
+                        && let Some(details) = seal_heartbeat(&self.payloads, whose, details)
+                    {
                         self.write_heartbeat(heartbeat_subject.clone(), &details);
                     }
                     next_writing = Instant::now() + limits.writing_interval;
@@ -306,8 +328,9 @@ impl ActivitySide {
         let publisher = self.connection.publisher().clone();
         let body = Bytes::copy_from_slice(details.json().as_bytes());
         tokio::spawn(async move {
+            crash::at(Boundary::BeforeHeartbeat);
             let written = match publisher.publish(subject, None, body).await {
-                Ok(pending) => pending.await.map(|_| ()),
+                Ok(pending) => pending.await.map(|_| crash::at(Boundary::HeartbeatStored)),
                 Err(error) => Err(error),
             };
             if let Err(error) = written {
@@ -318,7 +341,7 @@ impl ActivitySide {
 
     /// The details that the attempt wrote down before it was lost.
     async fn written_heartbeat(&self, task: &ActivityTask) -> Option<Payload> {
-        let key = subject::heartbeat_key(&task.run_id, task.step);
+        let key = subject::heartbeat_key(&self.queue, &task.run_id, task.step);
         let read = async {
             let open = || self.connection.bucket(Bucket::Heartbeats);
             let store = self.heartbeats.get_or_try_init(open).await?;
@@ -336,9 +359,11 @@ impl ActivitySide {
     /// Says something to the server about a task. If it is not heard, the task is given out again and
     /// recognised.
     pub(crate) async fn answer(&self, ack: &Subject, word: Bytes) {
+        crash::at(Boundary::BeforeAck);
         if let Err(error) = self.connection.client().publish(ack.clone(), word).await {
             tracing::debug!(%error, "a task could not be acknowledged");
         }
+        crash::at(Boundary::AckSent);
     }
 }
 

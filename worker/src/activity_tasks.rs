@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use stepwell_connection::provision::{ProvisionError, ensure_queue};
+use stepwell_connection::provision::{ProvisionError, ensure_queue, find_queue};
 use stepwell_shared::encoding::decode;
 use stepwell_shared::subject::Stream;
 use stepwell_shared::task::ActivityTask;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::activity_runner::{ActivitySide, Delivery};
+use crate::consumer_watch;
 use crate::pull_requests::{EXPIRES, IDLE_HEARTBEAT, PullRequests};
 use crate::pull_words::{GivenOut, Word, meaning};
 
@@ -27,6 +28,17 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Pause after the server refused a request.
 const REFUSED_PAUSE: Duration = Duration::from_millis(250);
+
+/// Pause after a consumer has gone. The server may still be at removing it, and one of the same name that is made in
+/// that moment begins where the old one was, past tasks that it had passed over, and goes from the disk with it.
+const GONE_PAUSE: Duration = Duration::from_millis(500);
+
+/// After so long without a request the consumer may be another one. Less than [`GONE_PAUSE`], so that in a shorter time
+/// no worker makes it anew.
+const UNTOLD: Duration = Duration::from_millis(250);
+
+/// Longest such look.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// First and longest wait between two tries to find or make the queue's consumer.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
@@ -45,6 +57,14 @@ const MOST_MARKERS: usize = 32_768;
 /// Hands a task back that was not begun.
 const HAND_BACK: Bytes = Bytes::from_static(b"-NAK");
 
+/// Where a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inbox {
+    Current,
+    /// That of before the last reconnect.
+    Left,
+}
+
 /// Fetches tasks.
 pub(crate) struct ActivityTasks {
     side: Arc<ActivitySide>,
@@ -58,6 +78,10 @@ pub(crate) struct ActivityTasks {
     next_message_subject: String,
     requests: PullRequests,
     connects: u64,
+    /// The last task that came to the inbox, as the consumer counts them.
+    last_given_out: u64,
+    /// Since when nothing was asked for, if nothing is.
+    unasked_since: Option<Instant>,
 }
 
 impl ActivityTasks {
@@ -81,6 +105,8 @@ impl ActivityTasks {
             next_message_subject,
             requests,
             connects,
+            last_given_out: 0,
+            unasked_since: None,
         })
     }
 
@@ -88,20 +114,24 @@ impl ActivityTasks {
     pub(crate) async fn run(mut self, stop: CancellationToken, ready: Arc<AtomicBool>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut consumer_known = false;
+        let (mut consumer_known, mut pause) = (false, Duration::ZERO);
         loop {
             if !consumer_known {
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    () = find_consumer(&self.side) => {}
+                    () = find_consumer(&self.side, pause) => {}
                 }
+                pause = GONE_PAUSE;
                 // Before the first request: what comes after it is new.
                 self.side.given_before.note(&self.side).await;
                 consumer_known = true;
                 ready.store(true, Ordering::Relaxed);
                 self.requests.forget();
             }
-            self.ask().await;
+            if !self.ask().await {
+                consumer_known = false;
+                continue;
+            }
             let side = Arc::clone(&self.side);
             tokio::select! {
                 biased;
@@ -109,11 +139,11 @@ impl ActivityTasks {
                 message = self.messages.next() => match message {
                     Some(message) => {
                         self.received += 1;
-                        consumer_known = self.take(message);
+                        consumer_known = self.take(message, Inbox::Current);
                     }
                     None => return, // The connection was closed for good.
                 },
-                message = next_of(&mut self.left) => consumer_known = self.take(message),
+                message = next_of(&mut self.left) => consumer_known = self.take(message, Inbox::Left),
                 () = side.slots.freed() => {}
                 _ = ticks.tick() => consumer_known = self.look_over().await,
             }
@@ -121,10 +151,22 @@ impl ActivityTasks {
         self.leave().await;
     }
 
-    /// Asks for tasks if there are slots that nothing was asked for.
-    async fn ask(&mut self) {
+    /// Asks for tasks if there are slots that nothing was asked for. False when the consumer has to be looked for.
+    ///
+    /// Whoever asks for nothing is not told that the consumer was deleted. After a while without a request it is looked
+    /// at before the next one, because another worker may have made it anew.
+    async fn ask(&mut self) -> bool {
         let now = Instant::now();
-        let Some(batch) = self.requests.wanted(self.side.slots.free(), now) else { return };
+        let wanted = self.requests.wanted(self.side.slots.free(), now);
+        if self.requests.outstanding() == 0 {
+            self.unasked_since.get_or_insert(now);
+        }
+        let Some(batch) = wanted else { return true };
+        let untold = self.unasked_since.take().is_some_and(|since| now - since >= UNTOLD);
+        if untold && !self.look_at_consumer().await {
+            return false;
+        }
+        let now = Instant::now();
         let number = self.requests.sent(batch, now);
         let body = format!(
             r#"{{"batch":{batch},"expires":{},"idle_heartbeat":{}}}"#,
@@ -140,14 +182,41 @@ impl ActivityTasks {
             self.requests.ended(number, None, now);
             self.requests.pause(now + REFUSED_PAUSE);
         }
+        true
+    }
+
+    /// False when it is not there.
+    async fn look_at_consumer(&self) -> bool {
+        let look = find_queue(&self.side.connection, &self.side.queue);
+        match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+            Ok(Ok(Some(consumer))) => consumer_watch::learn(&self.side, &consumer),
+            Ok(Ok(None)) => return false,
+            Ok(Err(error)) => tracing::debug!(%error, "the queue's consumer could not be looked at"),
+            Err(_) => tracing::debug!("the queue's consumer could not be looked at in time"),
+        }
+        true
+    }
+
+    /// A consumer gives out tasks with growing numbers. If they begin anew, it is another one, which was made before
+    /// the word came that the old one is gone.
+    fn compare(&mut self, consumer_sequence: u64) {
+        if consumer_sequence <= self.last_given_out {
+            self.side.given_before.another_consumer();
+        }
+        self.last_given_out = consumer_sequence;
     }
 
     /// Takes a task or a word about a request. False when the consumer has to be looked for.
-    fn take(&mut self, message: Message) -> bool {
+    fn take(&mut self, message: Message, inbox: Inbox) -> bool {
         let now = Instant::now();
         let number = || message.subject.rsplit('.').next().and_then(|number| number.parse().ok());
         match meaning(&message) {
             Word::Task(given_out) => {
+                match inbox {
+                    Inbox::Current => self.compare(given_out.consumer_sequence),
+                    // What comes there may be older than what has come to the current one.
+                    Inbox::Left => {}
+                }
                 self.requests.delivered(now);
                 self.start(message, given_out);
             }
@@ -201,7 +270,7 @@ impl ActivityTasks {
             let left = std::mem::replace(&mut self.messages, messages);
             // If it was only the connection that was lost, requests of before may still be answered.
             self.left = Some((left, Instant::now() + EXPIRES + LEAVE_TIMEOUT));
-            (self.inbox, self.received) = (inbox, 0);
+            (self.inbox, self.received, self.last_given_out) = (inbox, 0, 0);
             self.side.given_before.note(&self.side).await;
         }
         self.left.take_if(|(_, until)| *until <= Instant::now());
@@ -244,14 +313,14 @@ impl ActivityTasks {
     }
 }
 
-/// Finds or makes the queue's consumer; waits for the namespace if there is none yet.
-async fn find_consumer(side: &ActivitySide) {
+/// Finds or makes the queue's consumer, after a pause; waits for the namespace if there is none yet.
+async fn find_consumer(side: &ActivitySide, pause: Duration) {
+    tokio::time::sleep(pause).await;
     let mut wait = FIRST_RETRY;
     loop {
         let error = match ensure_queue(&side.connection, &side.queue).await {
             Ok(consumer) => {
-                // An operator may have made it with another one.
-                side.ack_wait.send_replace(consumer.cached_info().config.ack_wait);
+                consumer_watch::learn(side, &consumer);
                 return;
             }
             Err(error) => error,

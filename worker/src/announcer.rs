@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_connection::Connection;
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_shared::announce::{ANNOUNCE_INTERVAL_MS, Announcement};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::ids::{Name, WorkerId};
@@ -47,9 +48,11 @@ impl Announcer {
             leaving,
         };
         let subject = subject::announce(self.connection.namespace());
+        crash::at(Boundary::BeforeAnnouncement);
         if let Err(error) = self.connection.client().publish(subject, encode(&announcement).into()).await {
             tracing::debug!(%error, "the worker could not be announced");
         }
+        crash::at(Boundary::AnnouncementSent);
     }
 }
 

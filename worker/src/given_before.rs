@@ -2,26 +2,27 @@
 //!
 //! A server writes down a moment later what it has given out and what was acknowledged. When it is killed in
 //! that moment, tasks come again as if for the first time, perhaps to another worker, and perhaps although
-//! their result is recorded. That can only be tasks which were on the stream when the connection to the
-//! server was made; for those, and only for those, the other workers are asked whether they hold them, and
-//! it is looked up what was reported of them.
+//! their result is recorded. So they do when the queue's consumer is deleted and made anew. That can only be tasks which
+//! were on the stream when the connection to the server, or the consumer, was made; for those, and only for those, the
+//! other workers are asked whether they hold them, and an orchestrator what was reported of them. What was reported is
+//! asked as well of tasks whose sender says that it may have sent them before.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use stepwell_connection::page::read_page;
-use stepwell_connection::{Connection, JetStreamError};
-use stepwell_shared::encoding::decode;
+use async_nats::datetime::DateTime;
+use stepwell_connection::Connection;
+use stepwell_shared::api::Reported;
 use stepwell_shared::ids::WorkerId;
-use stepwell_shared::message::{Outcome, ReportMessage};
-use stepwell_shared::subject::{self, Stream};
+use stepwell_shared::subject::Stream;
 use stepwell_shared::task::ActivityTask;
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::activity_runner::ActivitySide;
-use crate::roll_call;
+use crate::pull_words::GivenOut;
+use crate::{orchestrators, roll_call};
 
 /// After a connection was lost, the other workers may need so long to come back before they can be asked.
 /// The client tries at least every [`stepwell_connection::LONGEST_RECONNECT_WAIT`].
@@ -43,13 +44,20 @@ pub(crate) enum Before {
     Ended,
 }
 
-/// Knows which tasks were on the stream when the connection was made, and who held them.
+/// Knows which tasks were on the stream when the connection, or the consumer, was made, and who held them.
 #[derive(Debug, Default)]
-pub(crate) struct GivenBefore(Mutex<Option<Seen>>);
+pub(crate) struct GivenBefore {
+    seen: Mutex<Option<Seen>>,
+    /// How many consumers there were, as far as it was noticed. What was seen before the last one says nothing.
+    consumers: AtomicU64,
+    /// When the last one was made.
+    made_at: std::sync::Mutex<Option<DateTime>>,
+}
 
 #[derive(Debug, Clone)]
 struct Seen {
     connects: u64,
+    consumers: u64,
     last_sequence: u64,
     /// What others hold; asked for when the first old task comes, while new ones go on.
     held: Arc<OnceCell<HashSet<u64>>>,
@@ -61,11 +69,13 @@ impl GivenBefore {
         &self,
         side: &ActivitySide,
         task: &ActivityTask,
-        sequence: u64,
+        given_out: GivenOut,
     ) -> Result<Before, String> {
+        let GivenOut { sequence, repeated, .. } = given_out;
         let seen = self.seen(side).await?;
         if sequence > seen.last_sequence {
-            return Ok(Before::Nothing);
+            // Within its window JetStream recognises a copy of what is on the stream: the first one is gone from there.
+            return if repeated { reported(&side.connection, task).await } else { Ok(Before::Nothing) };
         }
         let held = seen.held.get_or_try_init(|| ask_others(side, seen.connects)).await?;
         let reported = reported(&side.connection, task).await?;
@@ -78,26 +88,51 @@ impl GivenBefore {
         }
     }
 
-    /// Notes which tasks are on the stream now. If it cannot be found out, the first task does it.
+    /// Notes which tasks are on the stream now: a new connection, and a consumer that was made anew, may bring each of
+    /// them again. If it cannot be found out, the first task does it.
     pub(crate) async fn note(&self, side: &ActivitySide) {
-        if let Err(error) = self.seen(side).await {
-            tracing::debug!(error, "it is not known yet which tasks are old");
+        let mut seen = self.seen.lock().await;
+        *seen = None;
+        match self.now(side).await {
+            Ok(now) => *seen = Some(now),
+            Err(error) => tracing::debug!(error, "it is not known yet which tasks are old"),
         }
     }
 
-    /// What is known of the tasks that were on the stream when the connection was made.
+    /// The consumer is another one than before: the next task has it noted anew which ones are old.
+    pub(crate) fn another_consumer(&self) {
+        self.consumers.fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes over when the consumer was made, by which another one is known.
+    pub(crate) fn learn(&self, made_at: DateTime) {
+        let mut known = self.made_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.replace(made_at).is_some_and(|before| before != made_at) {
+            self.another_consumer();
+        }
+    }
+
+    /// What is known of the tasks that were on the stream when it was noted last, on this connection and of this
+    /// consumer.
     async fn seen(&self, side: &ActivitySide) -> Result<Seen, String> {
-        let connects = connects(&side.connection);
-        let mut seen = self.0.lock().await;
-        if let Some(seen) = seen.as_ref().filter(|seen| seen.connects == connects) {
+        let mut seen = self.seen.lock().await;
+        let (connects, consumers) = (connects(&side.connection), self.consumers.load(Ordering::Acquire));
+        if let Some(seen) =
+            seen.as_ref().filter(|seen| seen.connects == connects && seen.consumers == consumers)
+        {
             return Ok(seen.clone());
         }
+        Ok(seen.insert(self.now(side).await?).clone())
+    }
+
+    async fn now(&self, side: &ActivitySide) -> Result<Seen, String> {
+        let (connects, consumers) = (connects(&side.connection), self.consumers.load(Ordering::Acquire));
         let name = Stream::Tasks.name(side.connection.namespace());
         let stream = limited(async {
             side.connection.jetstream().get_stream(name).await.map_err(|error| error.to_string())
         });
         let last_sequence = stream.await?.cached_info().state.last_sequence;
-        Ok(seen.insert(Seen { connects, last_sequence, held: Arc::default() }).clone())
+        Ok(Seen { connects, consumers, last_sequence, held: Arc::default() })
     }
 }
 
@@ -120,43 +155,20 @@ fn still_connected(side: &ActivitySide, connected: u64) -> Result<(), String> {
     Err("the connection was lost meanwhile".to_owned())
 }
 
-/// What the EVENTS stream has of an attempt. Only who was given the task knows its token, so that nobody
-/// can make an attempt appear to be over.
+/// What was reported of an attempt, as an orchestrator knows it.
 pub(crate) async fn reported(connection: &Connection, task: &ActivityTask) -> Result<Before, String> {
-    limited(async { read_reports(connection, task).await.map_err(|error| error.to_string()) }).await
-}
-
-async fn read_reports(connection: &Connection, task: &ActivityTask) -> Result<Before, JetStreamError> {
-    let subject = subject::stored_reports(connection.namespace(), &task.workflow_id, &task.run_id, task.step);
-    let mut before = Before::Nothing;
-    let mut next = 1;
-    loop {
-        let page = read_page(connection, Stream::Events, &subject, next).await?;
-        for message in &page.messages {
-            next = message.sequence + 1;
-            let Ok(report) = decode::<ReportMessage>(&message.body) else { continue };
-            if report.token != task.token || report.attempt != task.attempt {
-                continue;
-            }
-            match report.outcome {
-                Outcome::Started {} => before = Before::Begun(report.worker),
-                Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => {
-                    return Ok(Before::Ended);
-                }
-                // Nobody began it.
-                Outcome::Refused { .. } => {}
-            }
-        }
-        if !page.more {
-            return Ok(before);
-        }
-    }
+    let ask = async { orchestrators::attempt(connection, task).await.map_err(|error| error.to_string()) };
+    Ok(match limited(ask).await?.reported {
+        Reported::Nothing {} => Before::Nothing,
+        Reported::Begun { worker } => Before::Begun(worker),
+        Reported::Ended {} => Before::Ended,
+    })
 }
 
 async fn limited<T>(look: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     match tokio::time::timeout(LOOK_TIMEOUT, look).await {
         Ok(found) => found,
-        Err(_) => Err(format!("NATS did not answer within {LOOK_TIMEOUT:?}")),
+        Err(_) => Err(format!("there was no answer within {LOOK_TIMEOUT:?}")),
     }
 }
 

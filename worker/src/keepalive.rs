@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_shared::encoding::decode;
 use stepwell_shared::subject;
 use stepwell_shared::task::CancelActivity;
@@ -34,7 +35,9 @@ pub(crate) async fn keep_alive(side: Arc<ActivitySide>) {
         }
         // Most attempts end before anybody has to speak of them.
         for ack in side.running.alive(interval / 2) {
+            crash::at(Boundary::BeforeKeepingAlive);
             side.answer(&ack, IN_PROGRESS.clone()).await;
+            crash::at(Boundary::KeptAlive);
         }
     }
 }

@@ -7,13 +7,16 @@
 use std::cell::Cell;
 use std::io::IsTerminal;
 
-use tracing_subscriber::filter::{DynFilterFn, EnvFilter};
+use tracing_subscriber::filter::{DynFilterFn, EnvFilter, FilterExt as _, LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is logged when `RUST_LOG` says nothing. What the NATS client has to say of its connection, Stepwell
 /// says itself.
 const DEFAULT_LEVEL: &str = "info,async_nats=warn";
+
+/// What the NATS client logs at most: beyond it are messages, with payloads and task tokens in them.
+const NO_MESSAGES: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
 
 thread_local! {
     static REPLAYING: Cell<bool> = const { Cell::new(false) };
@@ -50,12 +53,14 @@ pub fn not_replaying<S>() -> DynFilterFn<S> {
 }
 
 /// Logs to standard error, at the level that `RUST_LOG` names or `info`, without what is replayed. In
-/// colour on a terminal, unless `NO_COLOR` is set. Does nothing when a subscriber is installed.
+/// colour on a terminal, unless `NO_COLOR` is set. The NATS client's debug and trace messages are left out: payloads and
+/// secrets are in them. Does nothing when a subscriber is installed.
 pub fn init() {
     let level = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LEVEL));
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(color);
-    let layer = layer.with_filter(not_replaying());
+    let no_messages = Targets::new().with_targets([NO_MESSAGES]).with_default(LevelFilter::TRACE);
+    let layer = layer.with_filter(not_replaying().and(no_messages));
     let _ = tracing_subscriber::registry().with(level).with(layer).try_init();
 }
 

@@ -1,4 +1,5 @@
-//! `/metrics`, `/livez` and `/readyz` over HTTP. Read only; loopback unless another address is given.
+//! `/metrics`, `/livez` and `/readyz` over HTTP. Read only; loopback unless another address is given, and then
+//! only with a word on who may read the metrics.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -6,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use prometheus::{Encoder, TextEncoder};
-use stepwell_connection::Connection;
+use stepwell_connection::{Connection, HttpAccess, HttpOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,18 +28,35 @@ pub(crate) struct Health {
 }
 
 /// Binds `address`, which is `host:port`, `:port` or `port`; without a host it is the loopback.
-pub(crate) async fn bind(address: &str) -> Result<TcpListener, WorkerError> {
+pub(crate) async fn bind(
+    address: &str,
+    options: Option<HttpOptions>,
+) -> Result<(TcpListener, HttpAccess), WorkerError> {
     let failed = |reason: String| WorkerError::Metrics { address: address.to_owned(), reason };
     let port = address.strip_prefix(':').unwrap_or(address);
     let bound = match port.parse::<u16>() {
         Ok(port) => TcpListener::bind(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await,
         Err(_) => TcpListener::bind(address).await,
     };
-    bound.map_err(|error| failed(error.to_string()))
+    let listener = bound.map_err(|error| failed(error.to_string()))?;
+    let bound = listener.local_addr().map_err(|error| failed(error.to_string()))?;
+    let access = options.unwrap_or_else(HttpOptions::from_env).access(bound).map_err(failed)?;
+    Ok((listener, access))
 }
 
 /// Serves until `stop`.
-pub(crate) async fn serve(listener: TcpListener, health: Health, stop: CancellationToken) {
+pub(crate) async fn serve(
+    (listener, access): (TcpListener, HttpAccess),
+    health: Health,
+    stop: CancellationToken,
+) {
+    let metrics = async move |State(health): State<Health>, headers: HeaderMap| {
+        if access.allows(headers.get(header::AUTHORIZATION).map(|value| value.as_bytes())) {
+            return metrics(&health).into_response();
+        }
+        let ask = [(header::WWW_AUTHENTICATE, "Bearer")];
+        (StatusCode::UNAUTHORIZED, ask, "the token is missing or wrong\n").into_response()
+    };
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
@@ -50,23 +68,23 @@ pub(crate) async fn serve(listener: TcpListener, health: Health, stop: Cancellat
     }
 }
 
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+fn metrics(health: &Health) -> Response {
     let mut body = Vec::new();
     match TextEncoder::new().encode(&health.metrics.registry.gather(), &mut body) {
-        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body),
+        Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], body).into_response(),
         Err(error) => {
             let text = [(header::CONTENT_TYPE, "text/plain")];
-            (StatusCode::INTERNAL_SERVER_ERROR, text, error.to_string().into_bytes())
+            (StatusCode::INTERNAL_SERVER_ERROR, text, error.to_string().into_bytes()).into_response()
         }
     }
 }
 
-async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if !health.connection.connected() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not connected to NATS\n");
+async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    if let Some(trouble) = health.connection.trouble() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n"));
     }
     if !health.ready.load(Ordering::Relaxed) {
-        return (StatusCode::SERVICE_UNAVAILABLE, "not taking tasks\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, "not taking tasks\n".to_owned());
     }
-    (StatusCode::OK, "ok\n")
+    (StatusCode::OK, "ok\n".to_owned())
 }

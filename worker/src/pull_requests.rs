@@ -43,7 +43,7 @@ impl PullRequests {
         Self { outstanding: 0, waiting: VecDeque::new(), next: 1, heard: now, paused_until: None }
     }
 
-    /// How many tasks to ask for now, if any. While at least half of the free slots are asked for, not
+    /// How many tasks are to be asked for, if any. While at least half of the free slots are asked for, not
     /// every slot that is given back costs a request: as long as requests wait, no task does.
     pub(crate) fn wanted(&self, free: usize, now: Instant) -> Option<usize> {
         if self.paused_until.is_some_and(|until| now < until) {

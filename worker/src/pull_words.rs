@@ -1,6 +1,7 @@
 //! What the server says in the inbox for tasks: tasks, and words about the requests for them.
 
 use async_nats::{Message, StatusCode};
+use stepwell_shared::headers::REPEATED;
 
 /// What the server says of a task that it gives out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +10,10 @@ pub(crate) struct GivenOut {
     pub(crate) count: u64,
     /// The task's sequence number on the TASKS stream.
     pub(crate) sequence: u64,
+    /// How many tasks the consumer had given out with this one. One that was made anew counts from 1.
+    pub(crate) consumer_sequence: u64,
+    /// Whether it may have been on the queue before, as its sender says.
+    pub(crate) repeated: bool,
 }
 
 /// What a message means for the requests.
@@ -25,7 +30,8 @@ pub(crate) enum Word {
 /// What a message in the inbox means.
 pub(crate) fn meaning(message: &Message) -> Word {
     let Some(status) = message.status else {
-        let given_out = message.reply.as_ref().and_then(|reply| given_out(reply));
+        let repeated = message.headers.as_ref().is_some_and(|headers| headers.get(REPEATED).is_some());
+        let given_out = message.reply.as_ref().and_then(|reply| given_out(reply, repeated));
         return given_out.map_or(Word::Unknown, Word::Task);
     };
     let undelivered = message
@@ -49,13 +55,13 @@ pub(crate) fn meaning(message: &Message) -> Word {
 }
 
 /// What the subject says on which a message is acknowledged:
-/// `$JS.ACK.<stream>.<consumer>.<count>.<sequence>.…`, with domain and account before the stream in newer
-/// servers.
-fn given_out(ack: &str) -> Option<GivenOut> {
+/// `$JS.ACK.<stream>.<consumer>.<count>.<sequence>.<consumer sequence>.…`, with domain and account before the
+/// stream in newer servers.
+fn given_out(ack: &str, repeated: bool) -> Option<GivenOut> {
     let mut tokens = ack.strip_prefix("$JS.ACK.")?.split('.');
     let place = if tokens.clone().count() >= 9 { 4 } else { 2 };
-    let count = tokens.nth(place)?.parse().ok()?;
-    Some(GivenOut { count, sequence: tokens.next()?.parse().ok()? })
+    let mut number = |skipped| tokens.nth(skipped)?.parse().ok();
+    Some(GivenOut { count: number(place)?, sequence: number(0)?, consumer_sequence: number(0)?, repeated })
 }
 
 #[cfg(test)]
@@ -85,10 +91,11 @@ mod tests {
     fn counts_deliveries_in_both_forms() {
         let old = "$JS.ACK.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0";
         let new = "$JS.ACK._.h4sh.STEPWELL_default_TASKS.gpu.3.17.4.1700000000000000000.0.x";
-        assert_eq!(given_out(old), Some(GivenOut { count: 3, sequence: 17 }));
-        assert_eq!(given_out(new), Some(GivenOut { count: 3, sequence: 17 }));
+        let expected = Some(GivenOut { count: 3, sequence: 17, consumer_sequence: 4, repeated: true });
+        assert_eq!(given_out(old, true), expected);
+        assert_eq!(given_out(new, true), expected);
         for nonsense in ["", "$JS.ACK.", "$JS.ACK.a.b", "$JS.ACK.a.b.c.d", "_INBOX.1"] {
-            assert_eq!(given_out(nonsense), None, "{nonsense}");
+            assert_eq!(given_out(nonsense, false), None, "{nonsense}");
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::{Ack, Connection, PublishError};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::failure::{Failure, FailureKind};
@@ -16,6 +17,7 @@ use stepwell_shared::task::ActivityTask;
 use uuid::Uuid;
 
 use crate::metric_definitions::Metrics;
+use crate::sealing::Whose;
 
 /// First and longest wait before a report is sent again.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -61,6 +63,11 @@ impl Reporter {
         }
     }
 
+    /// Which step it is about.
+    pub(crate) fn whose(&self) -> Whose<'_> {
+        Whose { id: &self.workflow_id, run_id: &self.run_id, step: self.step }
+    }
+
     /// Sends the report until it is stored.
     pub(crate) async fn report(
         &self,
@@ -76,11 +83,16 @@ impl Reporter {
         loop {
             let mut headers = HeaderMap::new();
             headers.insert(MESSAGE_ID, message_id.as_str());
-            let sent = connection.publisher().publish(subject.clone(), Some(headers), body.clone());
-            let stored = match sent.await {
+            crash::at(Boundary::BeforeReport);
+            let sent = connection.publisher().publish(subject.clone(), Some(headers), body.clone()).await;
+            crash::at(Boundary::ReportSent);
+            let stored = match sent {
                 Ok(pending) => pending.await,
                 Err(error) => Err(error),
             };
+            if stored.is_ok() {
+                crash::at(Boundary::ReportStored);
+            }
             let error = match stored {
                 Ok(Ack { duplicate: false, .. }) => return Ok(Stored::Now),
                 Ok(Ack { duplicate: true, .. }) => return Ok(Stored::Before),

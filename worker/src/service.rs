@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use stepwell_connection::Connection;
+use stepwell_connection::HttpAccess;
 use stepwell_connection::provision::ACK_WAIT;
+use stepwell_connection::{Connection, clock};
 use stepwell_shared::ids::{Name, WorkerId};
 use stepwell_worker_replay::record_panic_locations;
 use tokio::net::TcpListener;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::activity_runner::ActivitySide;
 use crate::activity_tasks::ActivityTasks;
 use crate::announcer::{self, Announcer};
+use crate::consumer_watch;
 use crate::error::WorkerError;
 use crate::given_before::GivenBefore;
 use crate::keepalive;
@@ -45,7 +47,7 @@ pub(crate) struct Service {
     activity_side: Arc<ActivitySide>,
     announcer: Announcer,
     health: Health,
-    listener: Option<TcpListener>,
+    listener: Option<(TcpListener, HttpAccess)>,
     drain_timeout: Duration,
 }
 
@@ -63,13 +65,14 @@ impl Service {
         let metrics = Arc::new(Metrics::new()?);
         let registry = Arc::new(Registry::new(worker.workflows, worker.activities, &metrics)?);
         let listener = match &worker.metrics {
-            Some(address) => Some(metrics_server::bind(address).await?),
+            Some(address) => Some(metrics_server::bind(address, worker.http.clone()).await?),
             None => None,
         };
         let connection = worker.client.connection().clone();
         let id = worker_id();
         let workflow_side = Arc::new(WorkflowSide {
             connection: connection.clone(),
+            payloads: worker.client.payloads().clone(),
             queue: queue.clone(),
             worker: id.clone(),
             registry: Arc::clone(&registry),
@@ -84,6 +87,7 @@ impl Service {
         metrics.slots.set(i64::try_from(slots.total()).unwrap_or(i64::MAX));
         let activity_side = Arc::new(ActivitySide {
             connection: connection.clone(),
+            payloads: worker.client.payloads().clone(),
             queue: queue.clone(),
             worker: id.clone(),
             registry: Arc::clone(&registry),
@@ -93,7 +97,6 @@ impl Service {
             given_before: GivenBefore::default(),
             give_up: CancellationToken::new(),
             heartbeats: OnceCell::new(),
-            state: OnceCell::new(),
             ack_wait: watch::Sender::new(ACK_WAIT),
         });
         let ready = Arc::new(AtomicBool::new(false));
@@ -108,8 +111,12 @@ impl Service {
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), WorkerError> {
         let Announcer { worker, queue, .. } = &self.announcer;
         tracing::info!(%worker, %queue, "the worker begins");
+        if let Err(error) = clock::compare(&self.connection).await {
+            tracing::debug!(%error, "the server could not be asked for the time; trying again later");
+        }
         // Dropping it ends what listens in the background.
         let mut background = JoinSet::new();
+        background.spawn(clock::keep(self.connection.clone()));
         let end_of_metrics = CancellationToken::new();
         if let Some(listener) = self.listener.take() {
             let end = end_of_metrics.clone();
@@ -150,6 +157,7 @@ impl Service {
             let cancellations = keepalive::subscribe(side).await.map_err(failed)?;
             background.spawn(keepalive::pass_on_cancellations(Arc::clone(side), cancellations));
             background.spawn(keepalive::keep_alive(Arc::clone(side)));
+            background.spawn(consumer_watch::watch(Arc::clone(side)));
             let calls = roll_call::subscribe(side).await.map_err(failed)?;
             background.spawn(roll_call::answer(Arc::clone(side), calls));
             let tasks = ActivityTasks::new(Arc::clone(side), attempts.clone()).await.map_err(failed)?;

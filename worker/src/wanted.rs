@@ -5,12 +5,10 @@
 use std::time::Duration;
 
 use stepwell_connection::clock::now_ms;
-use stepwell_shared::encoding::decode;
-use stepwell_shared::subject::{self, Bucket};
-use stepwell_shared::summary::RunSummary;
 use stepwell_shared::task::ActivityTask;
 
 use crate::activity_runner::ActivitySide;
+use crate::orchestrators;
 
 /// Tasks that waited for longer are looked at: a cancellation is told again within this time, so that who
 /// was there to take the task sooner has heard of it.
@@ -34,15 +32,12 @@ pub(crate) async fn wanted(side: &ActivitySide, task: &ActivityTask) -> bool {
     if now.saturating_sub(task.scheduled_at_ms) < LONG_MS {
         return true;
     }
-    match tokio::time::timeout(LOOK_TIMEOUT, summary(side, task)).await {
-        // A summary of another run may be an old one.
-        Ok(Some(summary)) => summary.run_id != task.run_id || !summary.status.closed(),
-        Ok(None) | Err(_) => true,
+    match tokio::time::timeout(LOOK_TIMEOUT, orchestrators::attempt(&side.connection, task)).await {
+        Ok(Ok(known)) => !known.run_closed,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "it is not known whether anybody waits for an attempt");
+            true
+        }
+        Err(_) => true,
     }
-}
-
-async fn summary(side: &ActivitySide, task: &ActivityTask) -> Option<RunSummary> {
-    let open = || side.connection.bucket(Bucket::State);
-    let state = side.state.get_or_try_init(open).await.ok()?;
-    decode(&state.get(subject::state_key(&task.workflow_id)).await.ok()??).ok()
 }

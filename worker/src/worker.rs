@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stepwell_connection::HttpOptions;
 use stepwell_worker_replay::{WorkflowCode, WorkflowDefinition};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +60,7 @@ pub struct Worker {
     pub(crate) max_cached_workflows: usize,
     pub(crate) drain_timeout: Duration,
     pub(crate) metrics: Option<String>,
+    pub(crate) http: Option<HttpOptions>,
 }
 
 impl Worker {
@@ -74,6 +76,7 @@ impl Worker {
             max_cached_workflows: DEFAULT_CACHED_WORKFLOWS,
             drain_timeout: DEFAULT_DRAIN,
             metrics: None,
+            http: None,
         }
     }
 
@@ -133,9 +136,17 @@ impl Worker {
     }
 
     /// Serves `/metrics`, `/livez` and `/readyz` over HTTP on this address, such as `0.0.0.0:9464`. A port
-    /// alone listens on the loopback only.
+    /// alone listens on the loopback only. Where others reach the address, the worker does not begin without
+    /// [`metrics_access`](Self::metrics_access) or the variables that stand for it.
     pub fn metrics(mut self, address: impl Into<String>) -> Self {
         self.metrics = Some(address.into());
+        self
+    }
+
+    /// Who may read `/metrics`: who has a token, or everybody. Without it, what the environment says:
+    /// `STEPWELL_HTTP_TOKEN_FILE`, `STEPWELL_HTTP_OPEN`.
+    pub fn metrics_access(mut self, options: HttpOptions) -> Self {
+        self.http = Some(options);
         self
     }
 

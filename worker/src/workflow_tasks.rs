@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Message, SubscribeError, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, Select};
 use stepwell_connection::Connection;
-use stepwell_connection::chunked;
+use stepwell_connection::crash::{self, Boundary};
+use stepwell_encryption::Payloads;
 use stepwell_shared::encoding::{VERSION, decode, encode};
 use stepwell_shared::history::StallKind;
 use stepwell_shared::ids::{Name, WorkerId};
@@ -21,9 +23,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metric_definitions::{Answered, Metrics};
+use crate::pack_replies::{ReplyTo, unpack};
 use crate::rebuild::rebuild;
 use crate::registry::{Registry, listed};
 use crate::run_cache::{Kept, RunCache, RunSlot};
+use crate::sealing::unreadable;
 
 /// Longest wait for another task of the same run to end. Its code hangs if it takes longer; somebody else
 /// may have more luck.
@@ -36,6 +40,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct WorkflowSide {
     pub(crate) connection: Connection,
+    pub(crate) payloads: Payloads,
     pub(crate) queue: Name,
     pub(crate) worker: WorkerId,
     pub(crate) registry: Arc<Registry>,
@@ -81,14 +86,24 @@ impl WorkflowTasks {
                 message = self.0.next() => message,
             };
             let Some(message) = message else { return };
-            let Ok(permit) = Arc::clone(&side.concurrent).acquire_owned().await else { return };
-            let side = Arc::clone(&side);
-            // Tokio makes tasks yield that do much at once, by holding back wakes; in workflow code that
-            // would look like waiting for something foreign. One task does one turn and ends.
-            tracker.spawn(tokio::task::unconstrained(async move {
-                side.handle(message).await;
-                drop(permit);
-            }));
+            for (body, reply_to) in side.unpack(message) {
+                // Those for which there is no room any more before the end are answered all the same: go elsewhere.
+                let permit = tokio::select! {
+                    biased;
+                    permit = Arc::clone(&side.concurrent).acquire_owned() => permit.ok(),
+                    () = stop.cancelled() => {
+                        side.ending.store(true, Ordering::Relaxed);
+                        None
+                    }
+                };
+                let side = Arc::clone(&side);
+                // Tokio makes tasks yield that do much at once, by holding back wakes; in workflow code that
+                // would look like waiting for something foreign. One task does one turn and ends.
+                tracker.spawn(tokio::task::unconstrained(async move {
+                    side.handle(&body, reply_to).await;
+                    drop(permit);
+                }));
+            }
         }
         side.ending.store(true, Ordering::Relaxed);
         let (sticky, any) = self.0.get_mut();
@@ -97,19 +112,25 @@ impl WorkflowTasks {
         }
         let end = tokio::time::Instant::now() + LEAVE_TIMEOUT;
         while let Ok(Some(message)) = tokio::time::timeout_at(end, self.0.next()).await {
-            side.handle(message).await;
+            for (body, reply_to) in side.unpack(message) {
+                side.handle(&body, reply_to).await;
+            }
         }
     }
 }
 
 impl WorkflowSide {
-    async fn handle(&self, message: Message) {
+    fn unpack(&self, message: Message) -> Vec<(Bytes, ReplyTo)> {
+        unpack(message).unwrap_or_else(|error| {
+            tracing::warn!(queue = %self.queue, %error, "a message that should be workflow tasks is dropped");
+            Vec::new()
+        })
+    }
+
+    async fn handle(&self, body: &[u8], reply_to: ReplyTo) {
         let began = Instant::now();
-        let Some(reply_to) = message.reply else {
-            tracing::warn!(queue = %self.queue, "a workflow task came without a place for its answer");
-            return;
-        };
-        let task: WorkflowTask = match decode(&message.payload) {
+        crash::at(Boundary::TurnTaken);
+        let mut task: WorkflowTask = match decode(body) {
             Ok(task) => task,
             Err(error) => {
                 tracing::error!(queue = %self.queue, %error, "a workflow task cannot be read");
@@ -126,6 +147,12 @@ impl WorkflowSide {
         };
         if self.ending.load(Ordering::Relaxed) {
             self.reply(reply_to, Some(code), Made::busy(), began).await;
+            return;
+        }
+        if let Err(error) = self.payloads.open_workflow_task(&mut task) {
+            tracing::warn!(workflow_id = %task.workflow_id, %error, "a workflow task cannot be decrypted");
+            let made = Made::stalled(StallKind::UnreadablePayload, unreadable(&self.worker, &error));
+            self.reply(reply_to, Some(code), made, began).await;
             return;
         }
         let slot = self.cache.slot(&task.run_id);
@@ -148,9 +175,11 @@ impl WorkflowSide {
             }
             None => {
                 self.metrics.cache_misses.inc();
-                match rebuild(&self.connection, &self.metrics, code, task).await {
+                match rebuild(&self.connection, &self.payloads, &self.metrics, code, task).await {
                     Ok(instance) => (instance, true),
-                    Err(Stalled { kind, message }) => return Made::stalled(kind, message).replayed(true),
+                    Err(Stalled { kind, message }) => {
+                        return sealed(&self.payloads, task, Made::stalled(kind, message)).replayed(true);
+                    }
                 }
             }
         };
@@ -160,7 +189,7 @@ impl WorkflowSide {
             workflow_id = %task.workflow_id,
             run_id = %task.run_id
         );
-        let made = span.in_scope(|| answer(&mut instance, &task.work));
+        let made = span.in_scope(|| sealed(&self.payloads, task, answer(&mut instance, &task.work)));
         let live = match made.answered {
             Answered::Commands | Answered::Query | Answered::QueryFailed => !instance.closed(),
             Answered::Stalled(_) | Answered::Busy => false,
@@ -188,23 +217,20 @@ impl WorkflowSide {
         Made::stalled(StallKind::UnknownType, message)
     }
 
-    async fn reply(
-        &self,
-        reply_to: async_nats::Subject,
-        code: Option<&WorkflowCode>,
-        made: Made,
-        began: Instant,
-    ) {
+    async fn reply(&self, reply_to: ReplyTo, code: Option<&WorkflowCode>, made: Made, began: Instant) {
         let Made { answer, answered, replayed } = made;
-        let reply = WorkflowTaskReply { v: VERSION, worker: self.worker.clone(), answer, replayed };
-        let sent = chunked::reply(self.connection.client(), reply_to.clone(), encode(&reply)).await;
+        let worker = self.worker.clone();
+        let reply = WorkflowTaskReply { v: VERSION, worker, answer, replayed, takes_packs: true };
+        crash::at(Boundary::TurnMade);
+        let sent = reply_to.send(self.connection.client(), encode(&reply)).await;
+        crash::at(Boundary::TurnSent);
         if let Err(error) = sent {
             tracing::error!(%error, "a workflow task could not be answered");
             let message = format!("worker {} could not answer: {error}", self.worker);
             let answer = Answer::Stalled { kind: StallKind::InvalidTurn, message };
             let reply = WorkflowTaskReply { answer, ..reply };
             // If this fails as well, the connection is gone, and the orchestrator asks again.
-            let _ = chunked::reply(self.connection.client(), reply_to, encode(&reply)).await;
+            let _ = reply_to.send(self.connection.client(), encode(&reply)).await;
         }
         self.metrics.workflow_task(code.map(WorkflowCode::name), answered);
         self.metrics.workflow_task_seconds.observe(began.elapsed().as_secs_f64());
@@ -246,4 +272,12 @@ fn answer(instance: &mut Instance, work: &Work) -> Made {
         },
     };
     Made { answer, answered, replayed: false }
+}
+
+/// The answer, encrypted. When that cannot be done nothing of it counts, and the code is asked again later.
+fn sealed(payloads: &Payloads, task: &WorkflowTask, mut made: Made) -> Made {
+    let Err(error) = payloads.seal_answer(task, &mut made.answer) else { return made };
+    tracing::warn!(%error, "the answer to a workflow task cannot be encrypted");
+    let kind = if error.retryable() { StallKind::UnreadablePayload } else { StallKind::InvalidTurn };
+    Made::stalled(kind, error.to_string())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -17,11 +17,23 @@ impl Programs {
     pub(crate) fn build(packages: &[&str], release: bool) -> Result<Self> {
         eprintln!("building {}", packages.join(", "));
         let mut command = cargo();
-        command.args(["build", "--bins", "--message-format=json-render-diagnostics"]);
-        command.args(packages.iter().flat_map(|package| ["--package", package]));
+        command.arg("build").args(packages.iter().flat_map(|package| ["--package", package]));
         if release {
             command.arg("--release");
         }
+        Self::built_by(command)
+    }
+
+    /// Builds all programs of a package that is not in the workspace, in release mode.
+    pub(crate) fn build_apart(manifest: &str, target: &str) -> Result<Self> {
+        eprintln!("building {manifest}");
+        let mut command = cargo();
+        command.args(["build", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target]);
+        Self::built_by(command)
+    }
+
+    fn built_by(mut command: Command) -> Result<Self> {
+        command.args(["--bins", "--message-format=json-render-diagnostics"]);
         let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo build")?;
         if !output.status.success() {
             bail!("cargo build ended with {}", output.status);

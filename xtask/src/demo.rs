@@ -1,4 +1,4 @@
-//! `demo` and `bench`: build what is needed, find a server, and become the program that does the work.
+//! `demo`, `chaos`, `bench` and `soak`: build what is needed, find a server, and become the program that does the work.
 
 use std::process::Command;
 
@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::build::Programs;
 use crate::nats_server;
+use crate::peers;
 use crate::process::{become_process, root};
 
 /// Runs the demonstration.
@@ -26,14 +27,41 @@ pub(crate) fn demo(rest: Vec<String>) -> Result<()> {
     become_process(&mut command)
 }
 
-/// Runs the benchmark.
-pub(crate) fn bench(rest: Vec<String>) -> Result<()> {
-    let programs = Programs::build(&["stepwell-bench"], true)?;
-    let mut command = Command::new(programs.path("stepwell-bench")?);
+/// Runs the verification run.
+pub(crate) fn chaos(rest: Vec<String>) -> Result<()> {
+    let programs = Programs::build(&["stepwell-tests"], false)?;
+    let mut command = Command::new(programs.path("stepwell-chaos")?);
     command
         .current_dir(root())
         .env("STEPWELL_NATS_SERVER", nats_server::any()?)
+        .arg("--process")
+        .arg(programs.path("stepwell-test-process")?)
         .args(without_separator(rest));
+    become_process(&mut command)
+}
+
+/// Runs the benchmark, or the one of the peers when `--peers` stands anywhere.
+pub(crate) fn bench(peers: bool, rest: Vec<String>) -> Result<()> {
+    let mut rest = without_separator(rest);
+    let given = rest.len();
+    rest.retain(|argument| argument != "--peers");
+    if peers || rest.len() < given {
+        return peers::bench(rest);
+    }
+    measure(rest)
+}
+
+/// Runs the benchmark's mixed load for a long time.
+pub(crate) fn soak(rest: Vec<String>) -> Result<()> {
+    let mut arguments = vec!["soak".to_owned()];
+    arguments.extend(without_separator(rest));
+    measure(arguments)
+}
+
+fn measure(arguments: Vec<String>) -> Result<()> {
+    let programs = Programs::build(&["stepwell-bench"], true)?;
+    let mut command = Command::new(programs.path("stepwell-bench")?);
+    command.current_dir(root()).env("STEPWELL_NATS_SERVER", nats_server::any()?).args(arguments);
     become_process(&mut command)
 }
 

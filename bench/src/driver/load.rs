@@ -1,6 +1,8 @@
 //! Starting workflows and hearing of their ends, over the wire format: the driver costs as little as it
 //! can, because it shares the machine with what it measures.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt as _;
@@ -14,44 +16,73 @@ use stepwell_shared::payload::Payload;
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::summary::{RunSummary, Status};
 
+use crate::floor;
 use crate::payload::{Plan, text};
-use crate::roles::queue;
+use crate::roles::{queue, steps_type};
 
 /// The workflow types of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Activities, one after the other.
     Steps,
+    /// The same, each with the times at which code and activity ran in its payloads.
+    Traced,
     /// Activities, all at once.
     FanOut,
     /// Waits for one signal.
     Signalled,
-    /// Sleeps.
+    /// Activities, one after the other, then waits for one signal.
+    Long,
+    /// Sleeps for so long.
     Sleeper,
+    /// Sleeps until a time of the clock.
+    SleeperUntil,
+    /// Activities whose first attempts fail.
+    Flaky,
+    /// Steps of the floor.
+    Floor,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Steps, Self::FanOut, Self::Signalled, Self::Sleeper];
+    /// Those that workers of the SDK have.
+    const CODED: [Self; 8] = [
+        Self::Steps,
+        Self::Traced,
+        Self::FanOut,
+        Self::Signalled,
+        Self::Long,
+        Self::Sleeper,
+        Self::SleeperUntil,
+        Self::Flaky,
+    ];
 
-    /// The name of the workflow type.
+    /// The name of the workflow type, for the floor without the number of steps.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Steps => "bench_steps",
+            Self::Traced => "bench_traced",
             Self::FanOut => "bench_fan_out",
             Self::Signalled => "bench_signalled",
+            Self::Long => "bench_long",
             Self::Sleeper => "bench_sleeper",
+            Self::SleeperUntil => "bench_sleeper_until",
+            Self::Flaky => "bench_flaky",
+            Self::Floor => "bench_floor",
         }
     }
 
     /// The kind of this name.
     pub(crate) fn named(name: &Name) -> Result<Self> {
-        let found = Self::ALL.into_iter().find(|kind| kind.name() == name.as_str());
+        let found = Self::CODED.into_iter().find(|kind| kind.name() == name.as_str());
         found.with_context(|| format!("the benchmark has no workflow {name}"))
     }
 }
 
 /// The signal that workflows wait for.
 pub(crate) const SIGNAL: &str = "go";
+
+/// After so long without a word something is wrong.
+const SILENCE: Duration = Duration::from_secs(300);
 
 /// Workflows of one measurement.
 pub(crate) struct Load {
@@ -61,12 +92,14 @@ pub(crate) struct Load {
     verdict_inbox: String,
     prefix: String,
     started: u64,
+    queues: usize,
+    types: usize,
 }
 
 /// What the driver hears.
 pub(crate) enum Heard {
-    /// A workflow completed.
-    Closed,
+    /// A workflow of this type completed.
+    Closed(Name),
     /// The start of this workflow was recorded.
     Started(WorkflowId),
 }
@@ -81,7 +114,19 @@ impl Load {
         let verdicts = client.subscribe(format!("{verdict_inbox}.*")).await?;
         client.flush().await?;
         let prefix = prefix.to_owned();
-        Ok(Self { connection: connection.clone(), closed, verdicts, verdict_inbox, prefix, started: 0 })
+        let connection = connection.clone();
+        Ok(Self { connection, closed, verdicts, verdict_inbox, prefix, started: 0, queues: 1, types: 1 })
+    }
+
+    /// Spreads the workflows over so many queues, and those of sequential steps over so many types.
+    pub(crate) fn over(mut self, queues: usize, types: usize) -> Self {
+        (self.queues, self.types) = (queues, types);
+        self
+    }
+
+    /// The id of the workflow that was started as this one, from 1.
+    pub(crate) fn id(&self, number: u64) -> Result<WorkflowId> {
+        Ok(WorkflowId::new(format!("{}-{number:06}", self.prefix))?)
     }
 
     /// Starts a workflow; returns when EVENTS has it.
@@ -103,8 +148,13 @@ impl Load {
         Ok(())
     }
 
-    /// Waits for the next thing to be heard.
+    /// Waits for the next thing to be heard; not for ever.
     pub(crate) async fn hear(&mut self) -> Result<Heard> {
+        let heard = tokio::time::timeout(SILENCE, self.hear_patiently()).await;
+        heard.with_context(|| format!("nothing was heard of {}-… for {SILENCE:?}", self.prefix))?
+    }
+
+    async fn hear_patiently(&mut self) -> Result<Heard> {
         tokio::select! {
             closed = self.closed.next() => {
                 let closed = closed.context("the connection is closed")?;
@@ -112,7 +162,7 @@ impl Load {
                 if summary.status != Status::Completed {
                     bail!("{} ended as {}: {:?}", summary.workflow_id, summary.status.name(), summary.failure);
                 }
-                Ok(Heard::Closed)
+                Ok(Heard::Closed(summary.workflow_type))
             }
             verdict = self.verdicts.next() => {
                 let verdict = verdict.context("the connection is closed")?;
@@ -130,7 +180,7 @@ impl Load {
     pub(crate) async fn wait_for_close(&mut self) -> Result<()> {
         loop {
             match self.hear().await? {
-                Heard::Closed => return Ok(()),
+                Heard::Closed(_) => return Ok(()),
                 Heard::Started(_) => {}
             }
         }
@@ -138,21 +188,33 @@ impl Load {
 
     async fn send_start(&mut self, kind: Kind, plan: &Plan, answer: bool) -> Result<()> {
         self.started += 1;
-        let number = format!("{:06}", self.started);
-        let id = WorkflowId::new(format!("{}-{number}", self.prefix))?;
+        let number = self.started;
+        let id = self.id(number)?;
+        let turn = usize::try_from(number).unwrap_or(0);
+        let workflow_type = match kind {
+            Kind::Floor => floor::workflow_type(plan.count),
+            Kind::Steps => steps_type(turn % self.types),
+            Kind::Traced
+            | Kind::FanOut
+            | Kind::Signalled
+            | Kind::Long
+            | Kind::Sleeper
+            | Kind::SleeperUntil
+            | Kind::Flaky => kind.name().to_owned(),
+        };
         let message = StartMessage {
             v: VERSION,
-            queue: queue(),
+            queue: queue(turn % self.queues),
             input: Payload::encode(plan)?,
             request_id: None,
             run_timeout_ms: None,
             execution_timeout_ms: None,
         };
-        let address = EventAddress::Start { workflow_type: Name::new(kind.name())? };
+        let address = EventAddress::Start { workflow_type: Name::new(workflow_type)? };
         let subject = subject::event(self.connection.namespace(), &id, &address);
         let headers = answer.then(|| {
             let mut headers = HeaderMap::new();
-            headers.insert(ANSWER_TO, format!("{}.{number}", self.verdict_inbox));
+            headers.insert(ANSWER_TO, format!("{}.{number:06}", self.verdict_inbox));
             headers
         });
         // The window of acknowledgements bounds what is sent; that it is stored shows in its end.

@@ -1,120 +1,64 @@
-//! Sequential steps, many workflows in flight or one, alternating with the floor.
+//! Sequential steps of many workflows in flight, in turn with the floor.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use tokio_util::sync::CancellationToken;
 
-use super::floor_load;
-use super::load::{Heard, Kind, Load};
-use super::stage::Stage;
-use super::window::Window;
-use crate::payload::Plan;
-use crate::report::Figures;
+use super::in_flight::Flight;
+use super::server::ServerKind;
+use super::stage::{Setting, Stage};
+use crate::arguments::Arguments;
+use crate::report::{Section, Target};
+use crate::statistics::Samples;
 
-/// Workflows in flight.
-const IN_FLIGHT: usize = 500;
-
-/// Steps of each.
+/// Steps of each workflow.
 const STEPS: u32 = 10;
 
-/// Steps of the one workflow in flight; as many, so that its start and end hardly count.
-const STEPS_OF_ONE: u32 = 100;
-
-/// How long a load runs before it is measured.
+/// How long a load runs at least before it is measured.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 
 /// How long it is measured.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// The same for one in flight: shorter, repeated more often, because other programs disturb it more.
-const WINDOW_OF_ONE: Duration = Duration::from_secs(2);
-
-/// Windows of one in flight per repetition.
-const WINDOWS_OF_ONE: usize = 3;
-
-/// Measures steps per second.
-pub(crate) async fn many_in_flight(stage: &Stage, figures: &mut Figures) -> Result<()> {
-    let window = if stage.quick { WINDOW / 5 } else { WINDOW };
-    for repetition in 0..stage.repetitions {
-        let floor = floor_window(stage, IN_FLIGHT, window).await?;
-        figures.floor_steps_per_second.push(floor.steps_per_second());
-        let prefix = format!("steps-{repetition}");
-        let real = real_window(stage, &prefix, IN_FLIGHT, STEPS, window).await?;
-        figures.steps_per_second.push(real.steps_per_second());
-        figures.cpu_seconds_per_1000_steps.push(real.cpu_seconds() * 1_000.0 / real.steps as f64);
-        figures.steps_ratio.push(real.steps_per_second() / floor.steps_per_second());
-        eprintln!("steps: {:.0}/s, floor {:.0}/s", real.steps_per_second(), floor.steps_per_second());
-        figures.steps_windows.push(real);
-        figures.floor_steps_windows.push(floor);
-    }
-    Ok(())
-}
-
-/// Measures milliseconds per step.
-pub(crate) async fn one_in_flight(stage: &Stage, figures: &mut Figures) -> Result<()> {
-    let (window, windows) =
-        if stage.quick { (WINDOW_OF_ONE / 2, 1) } else { (WINDOW_OF_ONE, WINDOWS_OF_ONE) };
-    for repetition in 0..stage.repetitions * windows {
-        let floor = floor_window(stage, 1, window).await?;
-        figures.floor_ms_per_step.push(floor.ms_per_step());
-        let prefix = format!("latency-{repetition}");
-        let real = real_window(stage, &prefix, 1, STEPS_OF_ONE, window).await?;
-        figures.ms_per_step.push(real.ms_per_step());
-        figures.latency_ratio.push(real.ms_per_step() / floor.ms_per_step());
-        eprintln!("latency: {:.3} ms, floor {:.3} ms", real.ms_per_step(), floor.ms_per_step());
-        figures.latency_windows.push(real);
-        figures.floor_latency_windows.push(floor);
-    }
-    Ok(())
-}
-
-async fn floor_window(stage: &Stage, lanes: usize, length: Duration) -> Result<Window> {
-    floor_load::go(&stage.floor, lanes).await?;
-    tokio::time::sleep(WARM_UP).await;
-    let window = Window::watch(stage, &stage.floor, length).await?;
-    floor_load::stop(&stage.floor).await?;
-    Ok(window)
-}
-
-async fn real_window(
-    stage: &Stage,
-    prefix: &str,
+pub(crate) async fn measure(
+    arguments: &Arguments,
+    name: &str,
     in_flight: usize,
-    steps: u32,
-    length: Duration,
-) -> Result<Window> {
-    let load = Load::new(&stage.real.connection, prefix).await?;
-    let enough = CancellationToken::new();
-    let keep = keep_in_flight(load, in_flight, Plan::activities(steps), enough.clone());
-    let watch = async {
-        tokio::time::sleep(WARM_UP).await;
-        let window = Window::watch(stage, &stage.real, length).await;
-        enough.cancel();
-        window
+    server: ServerKind,
+) -> Result<Section> {
+    let setting = Setting { server, floor: true, at_once: in_flight, ..Setting::usual(arguments) };
+    let stage = Stage::set(&setting).await?;
+    let flight = Flight {
+        in_flight,
+        steps: STEPS,
+        warm_up: WARM_UP,
+        window: if arguments.quick { WINDOW / 5 } else { WINDOW },
     };
-    let (kept, window) = tokio::join!(keep, watch);
-    kept?;
-    window
-}
-
-/// Keeps so many workflows in flight until `enough`, then lets them finish.
-async fn keep_in_flight(
-    mut load: Load,
-    in_flight: usize,
-    plan: Plan,
-    enough: CancellationToken,
-) -> Result<()> {
-    for _ in 0..in_flight {
-        load.start(Kind::Steps, &plan).await?;
+    let (mut rate, mut floor_rate, mut share) = (Samples::default(), Samples::default(), Samples::default());
+    let (mut real, mut floor) = (Vec::new(), Vec::new());
+    for repetition in 0..arguments.repetitions() {
+        let of_floor = flight.of_floor(&stage, repetition).await?;
+        let of_real = flight.of_real(&stage, &format!("steps-{repetition}")).await?;
+        eprintln!("{name}: {:.0} steps/s, floor {:.0}/s", of_real.per_second(), of_floor.per_second());
+        rate.push(of_real.per_second());
+        floor_rate.push(of_floor.per_second());
+        share.push(of_real.per_second() / of_floor.per_second());
+        real.push(of_real);
+        floor.push(of_floor);
     }
-    let mut open = in_flight;
-    while open > 0 {
-        match load.hear().await? {
-            Heard::Started(_) => {}
-            Heard::Closed if enough.is_cancelled() => open -= 1,
-            Heard::Closed => load.start(Kind::Steps, &plan).await?,
-        }
-    }
-    Ok(())
+    let where_ = match server {
+        ServerKind::Plain => "one server",
+        ServerKind::Synced => "one server that syncs every write",
+        ServerKind::Replicated => "three servers, three copies",
+    };
+    let title = format!("{in_flight} workflows in flight of {STEPS} steps each, {where_}");
+    let mut section = Section::new(name, title);
+    section.figure("steps_per_second", "steps/s", rate, 0);
+    section.figure("floor_steps_per_second", "  the floor", floor_rate, 0);
+    section.aimed("share_of_floor", "  share of the floor", share, 2, Target::AtLeast(0.5));
+    let cpu = real.iter().map(|window| window.cpu_seconds() * 1_000.0 / window.units as f64).collect();
+    section.figure("cpu_seconds_per_1000_steps", "CPU s of 1,000 steps, all processes", cpu, 3);
+    section.compare("step", real, floor);
+    section.peak_memory(stage.peak_memory());
+    Ok(section)
 }

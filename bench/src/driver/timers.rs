@@ -1,37 +1,27 @@
-//! Many sleeping workflows whose timers are due at the same moment: how many per second are woken and run
-//! to their end.
+//! Many sleeping workflows whose timers come due within seconds: how late they are woken.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
-use super::load::{Kind, Load};
-use super::stage::Stage;
-use crate::payload::Plan;
-use crate::report::Figures;
+use super::stage::{Setting, Stage};
+use super::wakes;
+use crate::arguments::Arguments;
+use crate::report::Section;
 
 /// Sleeping workflows.
-const TIMERS: usize = 5_000;
+const TIMERS: usize = 100_000;
 
-/// From the first start to the moment when all are due: enough for all to be asleep by then.
-const LEAD: Duration = Duration::from_secs(4);
+/// The time within which all come due.
+const SPAN: Duration = Duration::from_secs(10);
 
-pub(crate) async fn measure(stage: &Stage, figures: &mut Figures) -> Result<()> {
-    let timers = if stage.quick { TIMERS / 5 } else { TIMERS };
-    for repetition in 0..stage.repetitions {
-        let mut load = Load::new(&stage.real.connection, &format!("timers-{repetition}")).await?;
-        let due = Instant::now() + LEAD;
-        for _ in 0..timers {
-            let delay = due.saturating_duration_since(Instant::now());
-            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).max(1);
-            load.start(Kind::Sleeper, &Plan::sleep(delay_ms)).await?;
-        }
-        for _ in 0..timers {
-            load.wait_for_close().await?;
-        }
-        let seconds = Instant::now().saturating_duration_since(due).as_secs_f64();
-        figures.timers_per_second.push(timers as f64 / seconds);
-    }
-    eprintln!("timers: {:.0}/s", figures.timers_per_second.median());
-    Ok(())
+pub(crate) async fn measure(arguments: &Arguments) -> Result<Section> {
+    let stage = Stage::set(&Setting::usual(arguments)).await?;
+    let (timers, span) = if arguments.quick { (TIMERS / 20, SPAN / 5) } else { (TIMERS, SPAN) };
+    let wakes = wakes::wake(&stage, "timers", timers, span).await?;
+    let mut section = Section::new("timers", format!("{timers} timers due within {} s", span.as_secs()));
+    wakes.describe(&mut section, "timers");
+    section.compare("wake", vec![wakes.window], Vec::new());
+    section.peak_memory(stage.peak_memory());
+    Ok(section)
 }

@@ -1,9 +1,9 @@
 //! Messages and bytes that have gone through the server, as its monitoring page tells.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+
+use super::http;
 
 /// Since the server was started.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -21,12 +21,8 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// Reads it now.
     pub(crate) async fn now(monitoring_port: u16) -> Result<Self> {
-        let mut stream = TcpStream::connect(("127.0.0.1", monitoring_port)).await?;
-        stream.write_all(b"GET /varz HTTP/1.0\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (_, body) = answer.split_once("\r\n\r\n").context("the server's monitoring page has no body")?;
-        Ok(serde_json::from_str(body)?)
+        let (_, body) = http::get(([127, 0, 0, 1], monitoring_port).into(), "/varz").await?;
+        Ok(serde_json::from_str(&body)?)
     }
 
     /// What was added since `before`.

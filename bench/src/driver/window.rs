@@ -4,55 +4,68 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use async_nats::jetstream::stream::Info;
+use stepwell_connection::Connection;
 use stepwell_shared::subject::Stream;
 
-use super::stage::{Side, Stage};
+use super::stage::{Side, Stage, by_place};
 use super::traffic::Traffic;
+use crate::report::Places;
 use crate::usage;
 
 /// What was seen between two moments.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
     pub(crate) seconds: f64,
-    pub(crate) steps: u64,
+    /// What was done: steps, unless somebody counted something else.
+    pub(crate) units: u64,
     /// Processor seconds by place.
-    pub(crate) cpu: Vec<(&'static str, f64)>,
-    /// What went through the server.
-    pub(crate) traffic: Traffic,
+    pub(crate) cpu: Places,
+    /// What went through the server, where that can be told.
+    pub(crate) traffic: Option<Traffic>,
 }
 
-struct Moment {
+/// One look at a side.
+pub(crate) struct Moment {
     at: Instant,
     tasks: u64,
-    cpu: Vec<(&'static str, Option<f64>)>,
-    traffic: Traffic,
+    /// The last sequence of HISTORY.
+    pub(crate) records: u64,
+    cpu: Places,
+    traffic: Option<Traffic>,
 }
 
 impl Window {
     /// Lets `length` pass and looks at a side before and after.
-    ///
-    /// Steps are counted at the TASKS stream: each step is exactly one message there, for Stepwell as for
-    /// the floor.
     pub(crate) async fn watch(stage: &Stage, side: &Side, length: Duration) -> Result<Self> {
         let before = Moment::now(stage, side).await?;
         tokio::time::sleep(length).await;
-        let after = Moment::now(stage, side).await?;
-        let used = before.cpu.iter().zip(&after.cpu);
-        let used = used.filter_map(|((place, before), (_, after))| Some((*place, (*after)? - (*before)?)));
-        Ok(Self {
+        Ok(Self::between(&before, &Moment::now(stage, side).await?))
+    }
+
+    /// What was seen between two moments.
+    ///
+    /// Steps are counted at the TASKS stream: each step is exactly one message there, for Stepwell as for
+    /// the floor.
+    pub(crate) fn between(before: &Moment, after: &Moment) -> Self {
+        let cpu = after.cpu.iter().filter_map(|(place, after)| {
+            let before = before.cpu.iter().find(|(other, _)| other == place)?.1;
+            Some((*place, after - before))
+        });
+        Self {
             seconds: (after.at - before.at).as_secs_f64(),
-            steps: after.tasks - before.tasks,
-            cpu: used.collect(),
-            traffic: after.traffic.since(before.traffic),
-        })
+            units: after.tasks - before.tasks,
+            cpu: cpu.collect(),
+            traffic: after.traffic.zip(before.traffic).map(|(after, before)| after.since(before)),
+        }
     }
 
-    pub(crate) fn steps_per_second(&self) -> f64 {
-        self.steps as f64 / self.seconds
+    /// The same, where something else than steps was done so many times.
+    pub(crate) fn of(self, units: usize) -> Self {
+        Self { units: units as u64, ..self }
     }
 
-    pub(crate) fn ms_per_step(&self) -> f64 {
-        self.seconds * 1_000.0 / self.steps as f64
+    pub(crate) fn per_second(&self) -> f64 {
+        self.units as f64 / self.seconds
     }
 
     /// Processor seconds of all processes.
@@ -62,13 +75,18 @@ impl Window {
 }
 
 impl Moment {
-    async fn now(stage: &Stage, side: &Side) -> Result<Self> {
-        let traffic = Traffic::now(stage.monitoring_port).await?;
-        let name = Stream::Tasks.name(side.connection.namespace());
-        let info: Info = side.connection.api(format!("STREAM.INFO.{name}"), &()).await?;
+    pub(crate) async fn now(stage: &Stage, side: &Side) -> Result<Self> {
+        let traffic = stage.server.traffic().await?;
+        let tasks = stream(&side.connection, Stream::Tasks).await?.state.last_sequence;
+        let records = stream(&side.connection, Stream::History).await?.state.last_sequence;
         let at = Instant::now();
-        let pids = stage.pids(side);
-        let cpu = pids.into_iter().map(|(place, pid)| (place, usage::cpu_seconds(pid))).collect();
-        Ok(Self { at, tasks: info.state.last_sequence, cpu, traffic })
+        let cpu = stage.pids(side).into_iter().map(|(place, pid)| (place, usage::cpu_seconds(pid)));
+        Ok(Self { at, tasks, records, cpu: by_place(cpu), traffic })
     }
+}
+
+/// What the server says of a stream.
+pub(crate) async fn stream(connection: &Connection, stream: Stream) -> Result<Info> {
+    let name = stream.name(connection.namespace());
+    Ok(connection.api(format!("STREAM.INFO.{name}"), &()).await?)
 }

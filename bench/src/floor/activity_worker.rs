@@ -10,15 +10,15 @@ use stepwell_connection::provision::ensure_queue;
 use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::subject::{self, EventAddress};
 
+use super::address::Flow;
 use super::bodies::Bodies;
-use super::lane;
-use crate::roles::{MAX_ACTIVITIES, say_ready};
+use crate::roles::say_ready;
 
 /// Runs until the connection is closed.
-pub(crate) async fn work_activities(connection: Connection) -> Result<()> {
+pub(crate) async fn work_activities(connection: Connection, at_once: usize) -> Result<()> {
     let report = Bodies::new()?.report;
     let consumer = ensure_queue(&connection, &super::queue()).await?;
-    let mut tasks = consumer.stream().max_messages_per_batch(MAX_ACTIVITIES).messages().await?;
+    let mut tasks = consumer.stream().max_messages_per_batch(at_once).messages().await?;
     say_ready();
     while let Some(task) = tasks.next().await {
         let (task, connection, report) = (task?, connection.clone(), report.clone());
@@ -34,9 +34,9 @@ pub(crate) async fn work_activities(connection: Connection) -> Result<()> {
 async fn work(connection: &Connection, task: &Message, report: Bytes) -> Result<()> {
     let id =
         task.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID)).context("a task without id")?;
-    let (lane, step) = lane::parse_attempt_id(id.as_str()).context("a task of no lane")?;
-    let address = EventAddress::Report { run_id: lane::run_id(lane), step };
-    let subject = subject::event(connection.namespace(), &lane::workflow_id(lane), &address);
+    let (flow, step) = Flow::parse_attempt_id(id.as_str()).context("a task of no workflow")?;
+    let address = EventAddress::Report { run_id: flow.run_id(), step };
+    let subject = subject::event(connection.namespace(), &flow.workflow_id(), &address);
     let mut headers = HeaderMap::new();
     headers.insert(MESSAGE_ID, format!("report-{}", id.as_str()));
     connection.publisher().publish(subject, Some(headers), report).await?.await?;

@@ -13,13 +13,13 @@ use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::ActivityTask;
 
-use super::{MAX_ACTIVITIES, say_ready};
+use super::say_ready;
 
 /// Runs until the connection is closed.
-pub(super) async fn work(connection: Connection) -> Result<()> {
+pub(super) async fn work(connection: Connection, at_once: usize) -> Result<()> {
     settings(&connection).await?;
-    let consumer = ensure_queue(&connection, &super::queue()).await?;
-    let mut tasks = consumer.stream().max_messages_per_batch(MAX_ACTIVITIES).messages().await?;
+    let consumer = ensure_queue(&connection, &super::queue(0)).await?;
+    let mut tasks = consumer.stream().max_messages_per_batch(at_once).messages().await?;
     say_ready();
     while let Some(task) = tasks.next().await {
         let (task, connection) = (task?, connection.clone());

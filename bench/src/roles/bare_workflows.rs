@@ -38,7 +38,7 @@ pub(super) async fn work(connection: Connection) -> Result<()> {
     settings(&connection).await?;
     let client = connection.client();
     let worker = WorkerId::new("01900000-0000-7000-8000-00000000000a")?;
-    let queue = super::queue();
+    let queue = super::queue(0);
     let group = queue.to_string();
     let namespace = connection.namespace();
     let shared = client.queue_subscribe(subject::workflow_task(namespace, &queue), group).await?;
@@ -51,7 +51,13 @@ pub(super) async fn work(connection: Connection) -> Result<()> {
         let Some(to) = message.reply else { continue };
         let task: WorkflowTask = decode(&message.payload)?;
         let answer = Answer::Commands { commands: code.turn(task)? };
-        let reply = WorkflowTaskReply { v: VERSION, worker: worker.clone(), answer, replayed: false };
+        let reply = WorkflowTaskReply {
+            v: VERSION,
+            worker: worker.clone(),
+            answer,
+            replayed: false,
+            takes_packs: false,
+        };
         chunked::reply(client, to, encode(&reply)).await?;
     }
     Ok(())
@@ -80,6 +86,9 @@ impl Code {
                     Kind::Sleeper => {
                         let delay_ms = started.input.decode::<Plan>()?.delay_ms;
                         commands.push(Command::StartTimer { seq: 1, delay_ms });
+                    }
+                    Kind::Traced | Kind::Long | Kind::SleeperUntil | Kind::Flaky | Kind::Floor => {
+                        bail!("only workers of the SDK have {}", started.workflow_type)
                     }
                 },
                 Event::ActivityCompleted { .. } => {
@@ -119,7 +128,7 @@ fn activity(seq: u32, payload: &Payload) -> Command {
     Command::RunActivity(RunActivity {
         seq,
         activity_type: Name::new(ACTIVITY).expect("a valid name"),
-        queue: super::queue(),
+        queue: super::queue(0),
         input: payload.clone(),
         options: ActivityOptions { start_to_close_ms: Some(30_000), ..ActivityOptions::default() },
         compensation: None,

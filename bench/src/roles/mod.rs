@@ -3,32 +3,34 @@
 
 mod bare_activities;
 mod bare_workflows;
+mod workers;
 mod workflows;
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use anyhow::Result;
 use stepwell_connection::ConnectionOptions;
 use stepwell_orchestrator::Options;
-use stepwell_shared::ids::{Name, Namespace};
+use stepwell_shared::ids::Name;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::RoleName;
+use crate::arguments::{RoleName, RoleOptions};
 use crate::crew::READY;
 use crate::floor;
-
-/// Activities at once in one worker, SDK or not: as many as there are workflows in flight.
-pub(crate) const MAX_ACTIVITIES: usize = 500;
 
 /// The activity type.
 pub(crate) const ACTIVITY: &str = "bench_step";
 
-/// The queue of all workers.
-const QUEUE: &str = "bench";
+/// A queue of the workers, by its number.
+pub(crate) fn queue(number: usize) -> Name {
+    let name = if number == 0 { "bench".to_owned() } else { format!("bench-{number}") };
+    Name::new(name).expect("a valid name")
+}
 
-/// The queue of all workers.
-pub(crate) fn queue() -> Name {
-    Name::new(QUEUE).expect("a valid name")
+/// A name under which workers have the workflow of sequential steps, by its number.
+pub(crate) fn steps_type(number: usize) -> String {
+    if number == 0 { "bench_steps".to_owned() } else { format!("bench_steps_{number}") }
 }
 
 /// Tells the process that started this one.
@@ -37,25 +39,38 @@ pub(crate) fn say_ready() {
 }
 
 /// Is a process of this role until standard input ends.
-pub(crate) async fn run(role: RoleName, nats_url: &str, namespace: &Namespace) -> Result<()> {
+pub(crate) async fn run(role: RoleName, options: &RoleOptions) -> Result<()> {
     let stop = until_input_ends();
-    let mut options = ConnectionOptions::to_url(nats_url);
-    options.namespace = namespace.clone();
-    let connect = || options.connect("stepwell bench");
+    let mut connection = ConnectionOptions::to_url(&options.nats_url);
+    connection.namespace = options.namespace.clone();
+    let connect = || connection.connect("stepwell bench");
     match role {
         RoleName::Orchestrator => {
             // Whether it works is seen by the first workflow.
             say_ready();
-            let settings = Options { no_http: true, ..Options::default() };
-            Ok(stepwell_orchestrator::run(&options, settings, stop).await?)
+            let mut settings = Options { replicas: options.replicas, ..Options::default() };
+            if let Some(seconds) = options.retention_s {
+                settings.retention = Duration::from_secs(seconds);
+            }
+            match options.listen {
+                Some(listen) => settings.listen = listen,
+                None => settings.no_http = true,
+            }
+            Ok(stepwell_orchestrator::run(&connection, settings, stop).await?)
         }
-        RoleName::WorkflowWorker => workflows::work_workflows(connect().await?, stop).await,
-        RoleName::ActivityWorker => workflows::work_activities(connect().await?, stop).await,
+        RoleName::WorkflowWorker => workers::work_workflows(connect().await?, options, stop).await,
+        RoleName::ActivityWorker => workers::work_activities(connect().await?, options, stop).await,
         RoleName::BareWorkflowWorker => until(&stop, bare_workflows::work(connect().await?)).await,
-        RoleName::BareActivityWorker => until(&stop, bare_activities::work(connect().await?)).await,
-        RoleName::FloorOrchestrator => until(&stop, floor::orchestrate(connect().await?)).await,
+        RoleName::BareActivityWorker => {
+            until(&stop, bare_activities::work(connect().await?, options.at_once)).await
+        }
+        RoleName::FloorOrchestrator => {
+            until(&stop, floor::orchestrate(connect().await?, options.replicas)).await
+        }
         RoleName::FloorWorkflowWorker => until(&stop, floor::answer_workflow_tasks(connect().await?)).await,
-        RoleName::FloorActivityWorker => until(&stop, floor::work_activities(connect().await?)).await,
+        RoleName::FloorActivityWorker => {
+            until(&stop, floor::work_activities(connect().await?, options.at_once)).await
+        }
     }
 }
 

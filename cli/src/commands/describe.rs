@@ -9,7 +9,8 @@ use crate::output::{self, Format};
 use crate::show;
 
 pub(crate) async fn run(args: RunArgs, session: &Session) -> Result<(), Failure> {
-    let description: Description = session.api.call("describe", &args.request()).await?;
+    let mut description: Description = session.api.call("describe", &args.request()).await?;
+    session.payloads.reveal_description(&mut description);
     match session.format {
         Format::Json => output::print_json(&description),
         Format::Table => output::print(&show::description(&description, &session.times)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
-use stepwell_connection::ConnectionOptions;
+use stepwell_connection::{ConnectionOptions, HttpOptions};
 use stepwell_nats_server::{NatsServer, StartError, find};
 use stepwell_orchestrator::{Options, OrchestratorError};
 use stepwell_shared::api::WorkersAnswer;
@@ -41,6 +41,10 @@ pub(crate) struct DevArgs {
     /// Address for metrics and health checks; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     listen: SocketAddr,
+
+    /// Who may read what is served there
+    #[command(flatten)]
+    http: HttpOptions,
 }
 
 const HELP: &str = "\
@@ -56,7 +60,7 @@ pub(crate) async fn run(args: DevArgs, namespace: &Namespace) -> Result<(), Fail
     let mut server = start_server(&args).await?;
     let connection =
         ConnectionOptions { namespace: namespace.clone(), ..ConnectionOptions::to_url(&server.url()) };
-    let options = Options { listen: args.listen, ..Options::default() };
+    let options = Options { listen: args.listen, http: args.http.clone(), ..Options::default() };
     let mut orchestrator = {
         let (connection, shutdown) = (connection.clone(), shutdown.clone());
         tokio::spawn(async move { stepwell_orchestrator::run(&connection, options, shutdown).await })

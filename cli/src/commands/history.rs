@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use stepwell_shared::api::{HistoryAnswer, ResultAnswer, RunRequest};
+use stepwell_shared::ids::WorkflowId;
 
 use super::Session;
 use super::run_args::RunArgs;
 use crate::exit::Failure;
+use crate::input;
 use crate::output::{self, Format, Rows};
 use crate::show::HistoryView;
 
@@ -99,7 +101,9 @@ async fn follow(mut request: RunRequest, session: &Session) -> Result<(), Failur
 
 /// Reads the next records, and notes how far that was, and of which run.
 async fn next_page(request: &mut RunRequest, session: &Session) -> Result<HistoryAnswer, Failure> {
-    let page: HistoryAnswer = session.api.call("history", request).await?;
+    let mut page: HistoryAnswer = session.api.call("history", request).await?;
+    let id = input::checked(WorkflowId::new(&request.id))?;
+    page.records.iter_mut().for_each(|record| session.payloads.reveal_record(&id, record));
     if let Some(last) = page.records.last() {
         request.after = last.index;
         request.run_id = Some(last.run_id.to_string());

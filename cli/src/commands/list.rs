@@ -50,7 +50,8 @@ pub(crate) async fn run(args: ListArgs, session: &Session) -> Result<(), Failure
         stuck: args.stuck,
         limit: args.limit,
     };
-    let answer: ListAnswer = session.api.call("list", &request).await?;
+    let mut answer: ListAnswer = session.api.call("list", &request).await?;
+    answer.runs.iter_mut().for_each(|run| session.payloads.reveal_summary(run));
     match session.format {
         Format::Json => output::print_json(&answer),
         Format::Table => {

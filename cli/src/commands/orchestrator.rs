@@ -16,6 +16,7 @@ pub(crate) fn failed(error: OrchestratorError) -> Failure {
     match error {
         OrchestratorError::Connect(error) => error.into(),
         OrchestratorError::Provision(error) => error.into(),
+        error @ OrchestratorError::HttpAccess { .. } => Failure::new(Exit::Usage, error.to_string()),
         error @ (OrchestratorError::Start { .. }
         | OrchestratorError::StreamRegressed { .. }
         | OrchestratorError::Http { .. }) => Failure::new(Exit::Failure, error.to_string()),

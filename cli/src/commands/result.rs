@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stepwell_encryption::sealed_under;
 use stepwell_shared::api::ResultAnswer;
 use stepwell_shared::summary::{RunSummary, Status};
 use tokio::time::Instant;
@@ -64,7 +65,12 @@ pub(crate) async fn wait(
         let wait = left.map_or(patience, |left| left.min(patience));
         let mut request = run.request();
         request.wait_ms = millis(wait);
-        match session.api.call_waiting::<ResultAnswer>("result", &request, wait).await {
+        let answer = session.api.call_waiting::<ResultAnswer>("result", &request, wait).await;
+        let answer = answer.map(|mut summary| {
+            session.payloads.reveal_summary(&mut summary);
+            summary
+        });
+        match answer {
             Ok(summary) if summary.status.closed() => return Ok(summary),
             Ok(summary) => {
                 if left.is_some_and(|left| left <= wait) {
@@ -97,6 +103,12 @@ pub(crate) fn print(summary: &RunSummary, format: Format) -> Result<(), Failure>
         Format::Table if summary.status == Status::Completed => {
             // A result of `null` reads like none at all.
             let result = summary.result.as_ref().map_or("null", |result| result.json());
+            if let Some(key) = summary.result.as_ref().and_then(sealed_under) {
+                eprintln!(
+                    "the result is encrypted; give --keys-file a file that has key {}",
+                    text::line(&key)
+                );
+            }
             output::print(&text::lines(result))?;
         }
         Format::Table => {}

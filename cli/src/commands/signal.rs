@@ -1,6 +1,8 @@
 //! `stepwell signal`
 
+use stepwell_encryption::Place;
 use stepwell_shared::api::{Receipt, SignalRequest};
+use stepwell_shared::ids::{Name, WorkflowId};
 
 use super::{Session, receipt};
 use crate::exit::Failure;
@@ -32,8 +34,10 @@ Examples:
   stepwell signal gpl approve --payload false --request-id click-81";
 
 pub(crate) async fn run(args: SignalArgs, session: &Session) -> Result<(), Failure> {
+    let (id, name) = (input::checked(WorkflowId::new(&args.id))?, input::checked(Name::new(&args.name))?);
+    let payload = input::payload("--payload", args.payload.as_deref())?;
     let request = SignalRequest {
-        payload: input::payload("--payload", args.payload.as_deref())?,
+        payload: input::seal(&session.payloads, "--payload", &id, Place::Signal(&name), payload)?,
         id: args.id,
         name: args.name,
         request_id: args.request_id,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use stepwell_encryption::Place;
 use stepwell_shared::api::{Receipt, StartRequest};
+use stepwell_shared::ids::{Name, WorkflowId};
 
 use super::run_args::RunArgs;
 use super::{Session, receipt, result};
@@ -63,8 +65,12 @@ Examples:
     stepwell start document_pipeline --id gpl --queue documents --input - --request-id upload-81";
 
 pub(crate) async fn run(args: StartArgs, session: &Session) -> Result<(), Failure> {
+    let (id, workflow_type) =
+        (input::checked(WorkflowId::new(&args.id))?, input::checked(Name::new(&args.workflow_type))?);
+    let input = input::payload("--input", args.input.as_deref())?;
+    let place = Place::WorkflowInput(&workflow_type);
     let request = StartRequest {
-        input: input::payload("--input", args.input.as_deref())?,
+        input: input::seal(&session.payloads, "--input", &id, place, input)?,
         id: args.id.clone(),
         workflow_type: args.workflow_type,
         queue: args.queue,

@@ -3,11 +3,18 @@
 
 #![allow(clippy::unwrap_used)] // A failed step is a failed test.
 
+mod backup;
+mod cluster;
 mod dev;
 mod doctor;
+mod encryption;
 mod exit_codes;
 mod failover;
+mod http;
+mod logins;
 mod runs;
 mod sagas;
+mod secrets;
 mod support;
+mod tokens_of_operators;
 mod worker;

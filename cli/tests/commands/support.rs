@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use stepwell_connection::{Connection, ConnectionOptions};
 
 /// Longest wait for anything; reached only when something is broken.
@@ -20,6 +21,16 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         }
         assert!(Instant::now() < until, "waited {PATIENCE:?} in vain for {what}");
     }
+}
+
+/// Waits until as many runs as that are listed. A list says what was decided so far, and a start is acknowledged before.
+pub(crate) fn lists(url: &str, runs: u64) {
+    eventually("all runs in the list", || {
+        let list: Value = stepwell(url, &["list", "-o", "json"]).json();
+        let total = list["total"].as_u64().unwrap();
+        assert!(total <= runs, "{list}");
+        (total == runs).then_some(())
+    });
 }
 
 /// How a command ended.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures_util::StreamExt;
 use stepwell_connection::provision::ensure_queue;
 use stepwell_connection::{Connection, chunked};
+use stepwell_encryption::{KeyRing, Payloads};
 use stepwell_shared::announce::Announcement;
 use stepwell_shared::command::{Command, Compensation, RunActivity};
 use stepwell_shared::encoding::{VERSION, decode, encode};
@@ -35,12 +36,18 @@ pub(crate) fn name(text: &str) -> Name {
 
 /// Starts a worker on the queue `default`.
 pub(crate) async fn start(dev: &Dev) -> Worker {
+    start_with(dev, None).await
+}
+
+/// The same with keys.
+pub(crate) async fn start_with(dev: &Dev, keys: Option<KeyRing>) -> Worker {
     let connection = dev.connect().await;
+    let payloads = Payloads::new(connection.namespace().clone(), keys.map(Into::into));
     let bank_is_open = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     let turns = subject::workflow_task(connection.namespace(), &name("default"));
     let turns = connection.client().queue_subscribe(turns, "default".into()).await.unwrap();
-    tasks.spawn(serve_turns(connection.clone(), turns));
+    tasks.spawn(serve_turns(connection.clone(), payloads, turns));
     tasks.spawn(serve_activities(connection.clone(), Arc::clone(&bank_is_open)));
     let announcement = Announcement {
         v: VERSION,
@@ -65,10 +72,11 @@ fn worker_id() -> WorkerId {
     WorkerId::new("worker-1").unwrap()
 }
 
-async fn serve_turns(connection: Connection, mut turns: async_nats::Subscriber) {
+async fn serve_turns(connection: Connection, payloads: Payloads, mut turns: async_nats::Subscriber) {
     while let Some(message) = turns.next().await {
-        let task: WorkflowTask = decode(&message.payload).unwrap();
-        let answer = match &task.work {
+        let mut task: WorkflowTask = decode(&message.payload).unwrap();
+        payloads.open_workflow_task(&mut task).unwrap();
+        let mut answer = match &task.work {
             Work::Turn { events, .. } => {
                 let commands = events.iter().flat_map(|event| turn(task.workflow_type.as_str(), event));
                 Answer::Commands { commands: commands.collect() }
@@ -80,7 +88,14 @@ async fn serve_turns(connection: Connection, mut turns: async_nats::Subscriber) 
                 Answer::QueryFailed { message: format!("there is no query {name}; there is state") }
             }
         };
-        let reply = WorkflowTaskReply { v: VERSION, worker: worker_id(), answer, replayed: false };
+        payloads.seal_answer(&task, &mut answer).unwrap();
+        let reply = WorkflowTaskReply {
+            v: VERSION,
+            worker: worker_id(),
+            answer,
+            replayed: false,
+            takes_packs: false,
+        };
         chunked::reply(connection.client(), message.reply.unwrap(), encode(&reply)).await.unwrap();
     }
 }

@@ -59,6 +59,9 @@ pub fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
     need("allow_direct", wanted.allow_direct, found.allow_direct, true);
     need("allow_msg_ttl", wanted.allow_message_ttl, found.allow_message_ttl, true);
     need("allow_rollup_hdrs", wanted.allow_rollup, found.allow_rollup, true);
+    if found.duplicate_window < wanted.duplicate_window {
+        compare("duplicate_window", debug(&wanted.duplicate_window), debug(&found.duplicate_window), false);
+    }
     compare("num_replicas", wanted.num_replicas.to_string(), found.num_replicas.to_string(), false);
     all
 }

@@ -111,7 +111,7 @@ fn bucket(namespace: &Namespace, bucket: Bucket, replicas: usize) -> Config {
     let name = bucket.name(namespace);
     Config {
         subjects: vec![format!("$KV.{name}.>")],
-        name: format!("KV_{name}"),
+        name: bucket.stream_name(namespace),
         discard: DiscardPolicy::New,
         storage: StorageType::File,
         max_bytes: -1,

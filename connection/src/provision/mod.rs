@@ -3,17 +3,19 @@
 
 mod check;
 mod layout;
+mod marker;
 mod queue;
 mod settings;
 
 use async_nats::jetstream::stream::{Config, Info};
 use thiserror::Error;
 
+use self::marker::Marker;
 use crate::connection::{Connection, JetStreamError};
 
 pub use check::{Difference, differences};
 pub use layout::layout;
-pub use queue::{ACK_WAIT, ensure_queue};
+pub use queue::{ACK_WAIT, ensure_queue, find_queue, queue_mistakes};
 pub use settings::{MAX_PARTITIONS, Settings};
 
 /// The oldest server version that has everything that is needed.
@@ -100,6 +102,46 @@ pub enum ProvisionError {
         /// The namespace.
         namespace: String,
     },
+    /// A stream that was there is not there any more.
+    #[error(
+        "the stream {stream} of the namespace {namespace} was created once and does not exist any more: what was \
+         acknowledged and lay in it is gone. Nothing was created. Restore a backup (`stepwell restore`, after \
+         deleting what is left of the namespace), or accept the loss: docs/errors.md, \"A stream has vanished\", \
+         says what that costs for each stream; then `nats kv del STEPWELL_{namespace}_owners provisioned` lets the \
+         next start create it, empty"
+    )]
+    Vanished {
+        /// The stream.
+        stream: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// A stream that was there was deleted and made again.
+    #[error(
+        "the stream {stream} of the namespace {namespace} is not the one that was created with the namespace: \
+         somebody, or a server that recovered, made it anew, and what was acknowledged and lay in the old one is \
+         gone. Nothing was changed. Restore a backup (`stepwell restore`, after deleting what is left of the \
+         namespace), or accept the loss: docs/errors.md, \"A stream has vanished\", says what that costs for each \
+         stream; then `nats kv del STEPWELL_{namespace}_owners provisioned` lets the next start go on with it"
+    )]
+    MadeAnew {
+        /// The stream.
+        stream: String,
+        /// The namespace.
+        namespace: String,
+    },
+    /// The bucket with the settings is not there, but other streams are.
+    #[error(
+        "the bucket owners of the namespace {namespace} does not exist, but the stream {stream} does: the \
+         namespace's settings, checkpoints and secret are gone. Nothing was created. Restore a backup (`stepwell \
+         restore`, after deleting what is left of the namespace), or use another namespace"
+    )]
+    OwnersVanished {
+        /// The namespace.
+        namespace: String,
+        /// A stream of it that exists.
+        stream: String,
+    },
     /// JetStream refused or did not answer.
     #[error("cannot {what}: {source}")]
     JetStream {
@@ -126,12 +168,62 @@ pub async fn provision(
     check_server(connection).await?;
     // The settings go first: two orchestrators that start at once must agree on the partitions before
     // one of them creates the stream whose transform depends on it.
-    create_or_check(connection, layout::owners(connection.namespace(), options.replicas)).await?;
+    let owners = layout::owners(connection.namespace(), options.replicas);
+    if stream_info(connection, &owners.name).await?.is_none() {
+        nothing_else_exists(connection, options, &owners.name).await?;
+    }
+    create_or_check(connection, owners, None).await?;
     let settings = settings::agree(connection, options.partitions).await?;
-    for config in layout(connection.namespace(), &settings, options) {
-        create_or_check(connection, config).await?;
+    let store = settings::store(connection).await?;
+    let marker = marker::read(connection, &store).await?;
+    let layout = layout(connection.namespace(), &settings, options);
+    for config in &layout {
+        create_or_check(connection, config.clone(), marker.as_ref()).await?;
+    }
+    // Without one this is the first start, or one before it ended in the middle.
+    if marker.is_none() {
+        marker::write(connection, &store, &layout).await?;
     }
     Ok(settings)
+}
+
+/// Writes the marker of a complete namespace anew, for streams that were restored and are others therefore.
+///
+/// # Errors
+/// As [`provision`].
+pub async fn mark_provisioned(connection: &Connection) -> Result<(), ProvisionError> {
+    let settings = settings(connection).await?;
+    let layout = layout(connection.namespace(), &settings, &ProvisionOptions::default());
+    marker::write(connection, &settings::store(connection).await?, &layout).await
+}
+
+/// Refuses to begin a namespace of which something exists: its bucket `owners` is always created first.
+async fn nothing_else_exists(
+    connection: &Connection,
+    options: &ProvisionOptions,
+    owners: &str,
+) -> Result<(), ProvisionError> {
+    let settings = Settings {
+        v: stepwell_shared::encoding::VERSION,
+        partitions: options.partitions.unwrap_or(stepwell_shared::limits::DEFAULT_PARTITIONS),
+    };
+    for wanted in layout(connection.namespace(), &settings, options) {
+        if wanted.name == owners {
+            continue;
+        }
+        if let Some(info) = stream_info(connection, &wanted.name).await? {
+            check(&wanted, &info.config)?;
+            // Somebody else may have begun just now, after it was looked for.
+            if stream_info(connection, owners).await?.is_some() {
+                return Ok(());
+            }
+            return Err(ProvisionError::OwnersVanished {
+                namespace: connection.namespace().to_string(),
+                stream: wanted.name,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The settings of a namespace that exists.
@@ -174,9 +266,42 @@ pub async fn stream_info(connection: &Connection, name: &str) -> Result<Option<I
     }
 }
 
-async fn create_or_check(connection: &Connection, wanted: Config) -> Result<(), ProvisionError> {
-    if let Some(info) = stream_info(connection, &wanted.name).await? {
-        return check(&wanted, &info.config);
+/// The streams of a namespace that is at work with which an orchestrator would refuse to start, and what is wrong with
+/// each.
+///
+/// # Errors
+/// When JetStream does not answer.
+pub async fn wrong_streams(
+    connection: &Connection,
+    settings: &Settings,
+) -> Result<Vec<(String, String)>, ProvisionError> {
+    let mut wrong = Vec::new();
+    for wanted in layout(connection.namespace(), settings, &ProvisionOptions::default()) {
+        match stream_info(connection, &wanted.name).await? {
+            Some(info) => match fatal(&wanted, &info.config) {
+                found if found.is_empty() => {}
+                found => wrong.push((wanted.name, found)),
+            },
+            None => wrong.push((wanted.name, "it does not exist".into())),
+        }
+    }
+    Ok(wrong)
+}
+
+async fn create_or_check(
+    connection: &Connection,
+    wanted: Config,
+    marker: Option<&Marker>,
+) -> Result<(), ProvisionError> {
+    let found = stream_info(connection, &wanted.name).await?;
+    if let Some(info) = &found {
+        check(&wanted, &info.config)?;
+    }
+    if let Some(marker) = marker {
+        marker.check(connection, &wanted.name, found.as_ref())?;
+    }
+    if found.is_some() {
+        return Ok(());
     }
     match create(connection, &wanted).await {
         Ok(info) => check(&wanted, &info.config),
@@ -209,8 +334,8 @@ async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStr
     }
 }
 
-/// Errors that say that a stream's `max_bytes` cannot be reserved.
-const NO_ROOM: [u64; 5] = [10002, 10023, 10028, 10047, 10104];
+/// Errors that say that a stream's `max_bytes` cannot be reserved; 10005 is what a cluster says.
+const NO_ROOM: [u64; 6] = [10002, 10005, 10023, 10028, 10047, 10104];
 
 fn is_conflict(error: &JetStreamError) -> bool {
     // "stream name already in use with a different configuration"
@@ -222,13 +347,19 @@ fn not_created(wanted: &Config, source: JetStreamError) -> ProvisionError {
 }
 
 fn check(wanted: &Config, found: &Config) -> Result<(), ProvisionError> {
-    let all = differences(wanted, found);
-    let fatal: Vec<String> = all.iter().filter(|one| one.fatal).map(Difference::to_string).collect();
-    if !fatal.is_empty() {
-        return Err(ProvisionError::Different { stream: wanted.name.clone(), differences: fatal.join("; ") });
+    let differences = fatal(wanted, found);
+    if !differences.is_empty() {
+        return Err(ProvisionError::Different { stream: wanted.name.clone(), differences });
     }
-    for difference in all {
+    for difference in self::differences(wanted, found) {
         tracing::warn!(stream = wanted.name, "{difference}; left as it is");
     }
     Ok(())
+}
+
+/// The differences with which nobody can work, in words; empty when there is none.
+fn fatal(wanted: &Config, found: &Config) -> String {
+    let all = differences(wanted, found);
+    let fatal: Vec<String> = all.iter().filter(|one| one.fatal).map(Difference::to_string).collect();
+    fatal.join("; ")
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, FromConsumer, PullConsumer, pull};
 use async_nats::jetstream::stream::ConsumerErrorKind;
-use stepwell_shared::ids::Name;
+use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::subject::{self, Stream};
 
 use super::ProvisionError;
@@ -20,18 +20,36 @@ const MAX_ACK_PENDING: i64 = 10_000;
 /// How many workers' requests for tasks may wait at the server at once.
 const MAX_WAITING: i64 = 4_096;
 
-/// The queue's consumer; created when it is the first time that somebody asks. One that exists is used
-/// as it is.
+/// The queue's consumer, if it is there and JetStream says so. One with which tasks would be lost or kept away from
+/// workers is put right; limits and times are as an operator wants them.
+///
+/// # Errors
+/// [`ProvisionError`] when it cannot be put right.
+pub async fn find_queue(
+    connection: &Connection,
+    queue: &Name,
+) -> Result<Option<PullConsumer>, ProvisionError> {
+    let stream = Stream::Tasks.name(connection.namespace());
+    let jetstream = connection.jetstream();
+    let existing = jetstream.get_consumer_from_stream::<pull::Config, _, _>(queue.as_str(), &stream).await;
+    let Ok(consumer) = existing else { return Ok(None) };
+    let found = &consumer.cached_info().config;
+    let mistakes = queue_mistakes(connection.namespace(), queue, found);
+    if mistakes.is_empty() {
+        return Ok(Some(consumer));
+    }
+    put_right(connection, queue, found, &mistakes.join("; ")).await.map(Some)
+}
+
+/// The same, and creates it when it is the first time that somebody asks.
 ///
 /// # Errors
 /// [`ProvisionError`] when the namespace does not exist, or JetStream refuses.
 pub async fn ensure_queue(connection: &Connection, queue: &Name) -> Result<PullConsumer, ProvisionError> {
-    let stream = Stream::Tasks.name(connection.namespace());
-    let jetstream = connection.jetstream();
-    let existing = jetstream.get_consumer_from_stream::<pull::Config, _, _>(queue.as_str(), &stream).await;
-    if let Ok(consumer) = existing {
+    if let Some(consumer) = find_queue(connection, queue).await? {
         return Ok(consumer);
     }
+    let (stream, jetstream) = (Stream::Tasks.name(connection.namespace()), connection.jetstream());
     let config = pull::Config {
         durable_name: Some(queue.to_string()),
         description: Some("Workers of an activity queue".into()),
@@ -58,6 +76,69 @@ pub async fn ensure_queue(connection: &Connection, queue: &Name) -> Result<PullC
             source: JetStreamError::Other(error.to_string()),
         },
     })
+}
+
+/// Everything about a queue's consumer with which tasks would be lost or kept away from workers.
+#[must_use]
+pub fn queue_mistakes(namespace: &Namespace, queue: &Name, found: &consumer::Config) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    let wanted = subject::task(namespace, queue);
+    if found.filter_subject != wanted {
+        let filters = std::iter::once(&found.filter_subject).chain(&found.filter_subjects);
+        let filters: Vec<&str> = filters.map(String::as_str).filter(|filter| !filter.is_empty()).collect();
+        mistakes.push(format!("it takes {:?} and not {wanted:?}", filters.join(",")));
+    }
+    if found.durable_name.is_none() {
+        mistakes.push("it is not durable".into());
+    }
+    if found.deliver_subject.is_some() {
+        mistakes.push("it pushes".into());
+    }
+    match found.ack_policy {
+        AckPolicy::Explicit => {}
+        AckPolicy::None | AckPolicy::All => mistakes.push("acknowledgements are not explicit".into()),
+    }
+    if found.max_deliver > 0 {
+        mistakes.push(format!("it gives tasks up after {} deliveries", found.max_deliver));
+    }
+    if found.headers_only {
+        mistakes.push("it leaves out what is in the tasks".into());
+    }
+    mistakes
+}
+
+/// Changes what can be changed; JetStream refuses the rest. What a consumer has passed over it does not give out
+/// later: that takes a new one, and removing the old one is left to a person.
+async fn put_right(
+    connection: &Connection,
+    queue: &Name,
+    found: &consumer::Config,
+    mistakes: &str,
+) -> Result<PullConsumer, ProvisionError> {
+    let failed = |error: String| ProvisionError::JetStream {
+        what: format!("put the consumer of the queue {queue} right ({mistakes})"),
+        source: JetStreamError::Other(error),
+    };
+    let config = pull::Config::try_from_consumer_config(found.clone());
+    let config = pull::Config {
+        durable_name: Some(queue.to_string()),
+        filter_subject: subject::task(connection.namespace(), queue),
+        filter_subjects: Vec::new(),
+        ack_policy: AckPolicy::Explicit,
+        max_deliver: -1,
+        headers_only: false,
+        ..config.map_err(|error| failed(error.to_string()))?
+    };
+    let stream = Stream::Tasks.name(connection.namespace());
+    let consumer = connection.jetstream().update_consumer_on_stream(config, &stream).await;
+    let consumer = consumer.map_err(|error| failed(error.to_string()))?;
+    tracing::warn!(
+        %queue,
+        mistakes,
+        "somebody has changed the queue's consumer; it was put right. What it passed over is given out when it is \
+         deleted and made anew; `stepwell doctor` says whether there is such"
+    );
+    Ok(consumer)
 }
 
 /// The class of JetStream's "not found" errors.

@@ -26,7 +26,7 @@ pub struct Settings {
 
 /// Reads the settings; `None` when the namespace does not exist yet.
 pub(super) async fn read(connection: &Connection) -> Result<Option<Settings>, ProvisionError> {
-    let name = format!("KV_{}", Bucket::Owners.name(connection.namespace()));
+    let name = Bucket::Owners.stream_name(connection.namespace());
     if stream_info(connection, &name).await?.is_none() {
         return Ok(None);
     }
@@ -50,7 +50,7 @@ pub(super) async fn agree(connection: &Connection, wanted: Option<u32>) -> Resul
     }
 }
 
-async fn store(connection: &Connection) -> Result<kv::Store, ProvisionError> {
+pub(super) async fn store(connection: &Connection) -> Result<kv::Store, ProvisionError> {
     let store = connection.bucket(Bucket::Owners).await;
     store.map_err(|source| ProvisionError::JetStream { what: "open the bucket owners".into(), source })
 }

@@ -7,10 +7,10 @@ use stepwell_connection::chunked::{RequestError, request};
 use stepwell_connection::provision::{
     ProvisionError, ProvisionOptions, ensure_queue, layout, provision, settings, stream_info,
 };
-use stepwell_connection::{ConnectError, ConnectionOptions};
+use stepwell_connection::{ConnectError, Connection, ConnectionOptions};
 use stepwell_shared::encoding::VERSION;
 use stepwell_shared::ids::{Name, Namespace};
-use stepwell_shared::subject::Bucket;
+use stepwell_shared::subject::{Bucket, PROVISIONED_KEY};
 
 use crate::support::{connect, namespace, server, server_with, shared};
 
@@ -61,6 +61,106 @@ async fn orchestrators_that_start_at_once_agree() {
     assert_eq!(won.len(), 1);
     let connection = connect(&server).await;
     assert_eq!(provision(&connection, &ProvisionOptions::default()).await.unwrap().partitions, won[0]);
+}
+
+#[tokio::test]
+async fn all_that_start_at_once_on_a_new_namespace_find_it_complete() {
+    let server = shared(server());
+    let tasks: Vec<_> = (0..6)
+        .map(|_| {
+            let server = server.clone();
+            tokio::spawn(async move {
+                let connection = connect(&server).await;
+                provision(&connection, &ProvisionOptions::default()).await
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap().partitions, 16);
+    }
+    let owners = connect(&server).await.bucket(Bucket::Owners).await.unwrap();
+    assert!(owners.get(PROVISIONED_KEY).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_first_start_that_ended_anywhere_is_gone_on_with() {
+    let (_server, connection, settings) = namespace().await;
+    let jetstream = connection.jetstream();
+    let layout = layout(connection.namespace(), &settings, &ProvisionOptions::default());
+    let owners = Bucket::Owners.stream_name(connection.namespace());
+    let others: Vec<_> = layout.iter().filter(|config| config.name != owners).collect();
+    for begun in 0..=others.len() {
+        // As it is left when the first start ends after so many streams.
+        connection.bucket(Bucket::Owners).await.unwrap().purge(PROVISIONED_KEY).await.unwrap();
+        for config in &others[begun..] {
+            jetstream.delete_stream(&config.name).await.unwrap();
+        }
+        assert_eq!(provision(&connection, &ProvisionOptions::default()).await.unwrap(), settings, "{begun}");
+    }
+    // Before it had written the settings, and before anything.
+    for config in &layout {
+        jetstream.delete_stream(&config.name).await.unwrap();
+    }
+    let first = layout.iter().find(|config| config.name == owners).unwrap();
+    jetstream.create_stream(first).await.unwrap();
+    provision(&connection, &with_partitions(4)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_has_vanished_is_never_a_fresh_start() {
+    let (_server, connection, settings) = namespace().await;
+    let jetstream = connection.jetstream();
+    // No more than a small disk has.
+    let options = ProvisionOptions { max_bytes: Some(64 * 1024 * 1024), ..ProvisionOptions::default() };
+    for config in layout(connection.namespace(), &settings, &options) {
+        let name = &config.name;
+        if name.ends_with("_owners") {
+            continue;
+        }
+        jetstream.delete_stream(name).await.unwrap();
+        let error = provision(&connection, &options).await.unwrap_err();
+        let expected = ProvisionError::Vanished { stream: name.clone(), namespace: "default".into() };
+        assert_eq!(error, expected);
+        assert!(error.to_string().contains("nats kv del STEPWELL_default_owners provisioned"), "{error}");
+        assert!(stream_info(&connection, name).await.unwrap().is_none(), "nothing is created");
+        // Made again by somebody, and as it must be, it still is not the one that was there. Times of creation
+        // that are a second apart are the same.
+        eventually_another(&connection, &config, &options).await;
+        // The loss is accepted.
+        connection.bucket(Bucket::Owners).await.unwrap().delete(PROVISIONED_KEY).await.unwrap();
+        assert_eq!(provision(&connection, &options).await.unwrap(), settings);
+        assert_eq!(provision(&connection, &options).await.unwrap(), settings);
+    }
+}
+
+/// Makes a stream until it differs enough in its age from the one that was there, and sees it refused.
+async fn eventually_another(connection: &Connection, config: &Config, options: &ProvisionOptions) {
+    let refused = async {
+        loop {
+            connection.jetstream().create_stream(config).await.unwrap();
+            match provision(connection, options).await {
+                Ok(_) => {}
+                Err(ProvisionError::MadeAnew { stream, .. }) => return stream,
+                Err(error) => panic!("{error}"),
+            }
+            connection.jetstream().delete_stream(&config.name).await.unwrap();
+        }
+    };
+    let stream = tokio::time::timeout(Duration::from_secs(60), refused).await.unwrap();
+    assert_eq!(stream, config.name);
+}
+
+#[tokio::test]
+async fn streams_whose_settings_have_vanished_are_not_begun_with_again() {
+    let (_server, connection, _) = namespace().await;
+    connection.jetstream().delete_stream("KV_STEPWELL_default_owners").await.unwrap();
+    let error = provision(&connection, &ProvisionOptions::default()).await.unwrap_err();
+    let expected = ProvisionError::OwnersVanished {
+        namespace: "default".into(),
+        stream: "STEPWELL_default_EVENTS".into(),
+    };
+    assert_eq!(error, expected);
+    assert!(stream_info(&connection, "KV_STEPWELL_default_owners").await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -135,7 +235,12 @@ async fn streams_that_would_lose_or_misplace_messages_are_refused() {
 
 #[tokio::test]
 async fn a_small_server_gets_streams_without_limits_of_their_own() {
-    let server = server_with("jetstream { max_file_store: 100MB }");
+    // A second block takes the place of the first one, with everything in it.
+    let store = std::env::temp_dir().join(format!("stepwell-small-{}", std::process::id()));
+    let server = server_with(&format!(
+        "jetstream {{ store_dir: {:?}, max_file_store: 100MB }}",
+        store.to_string_lossy()
+    ));
     let connection = connect(&server).await;
     provision(&connection, &ProvisionOptions::default()).await.unwrap();
     let events = stream_info(&connection, "STEPWELL_default_EVENTS").await.unwrap().unwrap();
@@ -148,6 +253,8 @@ async fn a_small_server_gets_streams_without_limits_of_their_own() {
     let wanted = ProvisionOptions { max_bytes: Some(1 << 40), ..ProvisionOptions::default() };
     let error = provision(&options.connect("test").await.unwrap(), &wanted).await.unwrap_err();
     assert!(matches!(error, ProvisionError::JetStream { .. }), "{error}");
+    drop(server);
+    let _ = std::fs::remove_dir_all(store);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The ack window.
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use stepwell_connection::PublishError;
 use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
 use stepwell_shared::ids::{Namespace, WorkflowId};
@@ -29,6 +30,23 @@ async fn every_message_of_a_burst_larger_than_the_window_is_acknowledged_in_orde
         assert_eq!(ack.stream, Stream::History.name(&Namespace::default()));
     }
     assert_eq!(connection.publisher().in_flight(), 0);
+}
+
+#[tokio::test]
+async fn what_must_not_wait_goes_past_a_full_window() {
+    let (_server, connection, _) = namespace().await;
+    let publisher = connection.publisher();
+    // Somebody takes these and acknowledges none.
+    let _silent = connection.client().subscribe("void").await.unwrap();
+    while let Some(sent) = publisher.publish("void".into(), None, Bytes::new()).now_or_never() {
+        drop(sent.unwrap());
+        // The connection's own buffer is another one.
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(publisher.in_flight(), 4_096);
+    let sent = publisher.publish_at_once(history_subject("alive"), None, Bytes::from_static(b"{}")).await;
+    let stored = sent.unwrap().await.unwrap();
+    assert_eq!(stored.stream, Stream::History.name(&Namespace::default()));
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub const MAX_TEXT_BYTES: usize = 384 * 1024;
 #[derive(Debug, Clone)]
 pub struct Documents {
     /// Where documents are read from.
-    pub library: PathBuf,
+    pub folder: PathBuf,
     /// Where results are saved.
     pub results: PathBuf,
     /// Where every attempt is noted.
@@ -89,10 +89,10 @@ impl Documents {
         ctx: ActivityContext,
         name: String,
     ) -> Result<Document, ActivityError> {
-        let library = self.library.clone();
+        let folder = self.folder.clone();
         // On a thread of its own: a large PDF takes seconds, and a broken one may make the reader panic.
         let reading = async {
-            let read = tokio::task::spawn_blocking(move || read(&library, name)).await;
+            let read = tokio::task::spawn_blocking(move || read(&folder, name)).await;
             read.map_err(|panic| unreadable(format!("the reader panicked: {panic}")))?
         };
         self.ledger.around(&ctx, reading).await
@@ -131,8 +131,8 @@ async fn saving<T: Send + 'static>(
     })
 }
 
-fn read(library: &std::path::Path, name: String) -> Result<Document, ActivityError> {
-    let bytes = library::read(library, &name).map_err(|error| match error {
+fn read(folder: &std::path::Path, name: String) -> Result<Document, ActivityError> {
+    let bytes = library::read(folder, &name).map_err(|error| match error {
         LibraryError::Io { .. } => ActivityError::new("DocumentUnavailable", error.to_string()),
         LibraryError::OutsideFolder { .. }
         | LibraryError::NotFound { .. }

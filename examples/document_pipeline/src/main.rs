@@ -118,7 +118,7 @@ async fn serve(arguments: WorkerArguments) -> Result<()> {
     let worker = match arguments.queue {
         Queue::Documents => Worker::new(client, "documents")
             .workflow(document_pipeline)
-            .activities(Documents { library: arguments.documents, results: arguments.results, ledger }),
+            .activities(Documents { folder: arguments.documents, results: arguments.results, ledger }),
         Queue::Models => Worker::new(client, "models").activities(Models {
             model: language_model(&arguments.model)?,
             latency: Duration::from_millis(arguments.model_latency),

@@ -78,7 +78,8 @@ impl Pipeline {
         let client = Client::with(&options).await.unwrap();
         let ledger = Ledger::open(Some(&folder.join("ledger.jsonl"))).unwrap();
         let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("documents");
-        let documents = Documents { library, results: folder.join("results"), ledger: ledger.clone() };
+        let documents =
+            Documents { folder: library, results: folder.join("results"), ledger: ledger.clone() };
         let model = Arc::new(Moody::default());
         let models = Models { model, latency: Duration::ZERO, ledger };
         let light =

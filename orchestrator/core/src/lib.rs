@@ -10,6 +10,8 @@
 //! 4. [`Workflow::seal`] turns all that was staged into one [`Record`](stepwell_shared::history::Record)
 //!    and the [`Effect`]s that may be carried out once the record is stored.
 //!
+//! What arrives is read by [`decode_event`], which knows of no run.
+//!
 //! A run is changed while it is staged, before the record is stored. When storing fails the shell throws
 //! the workflow away and rebuilds it with [`Workflow::apply`] from what is stored; events and turns go
 //! through the same functions in both cases, so there is one way in which a run changes.
@@ -19,12 +21,14 @@
 
 mod alarms;
 mod decide;
+mod decode;
 mod describe;
 mod effect;
 mod error;
 mod input;
 mod legality;
 mod mark;
+pub mod ownership;
 mod run;
 mod size;
 mod step;
@@ -33,6 +37,7 @@ mod unwind;
 mod workflow;
 
 pub use alarms::CANCEL_REPEAT_MS;
+pub use decode::{Decoded, Refusal, Timings, decode_event};
 pub use effect::{Dispatch, Effect};
 pub use error::{IllegalRecord, InvalidTurn};
 pub use input::{Arrival, Input, Ruling};

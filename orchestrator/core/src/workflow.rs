@@ -324,6 +324,12 @@ impl Workflow {
         mark::text(self.run.as_ref().map_or(0, |run| run.mark))
     }
 
+    /// Up to which sequence of the EVENTS stream the records have taken in what came for this workflow.
+    #[must_use]
+    pub fn through(&self) -> u64 {
+        self.seen
+    }
+
     /// Index of the last record whose turn the code has answered; where a query is answered.
     #[must_use]
     pub fn turn_index(&self) -> u64 {

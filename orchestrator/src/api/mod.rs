@@ -1,10 +1,11 @@
 //! The API on core NATS, as a NATS micro service: what plain NATS clients, the CLI and the SDK ask.
 //!
-//! Every orchestrator answers, active or not. Requests that change something become events like everybody
+//! Every orchestrator answers, whatever it owns. Requests that change something become events like everybody
 //! else's; reads come from the streams and buckets.
 
 mod events;
 mod reads;
+mod worker_reads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +20,14 @@ use stepwell_shared::api::{ApiAnswer, ApiError};
 use stepwell_shared::encoding::encode;
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::subject;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::answers::may_answer;
-use crate::engine::Ground;
-use crate::shell::Shell;
+use crate::ground::{Ground, Owned};
+use crate::token::Tokens;
 use crate::workers::Workers;
 
-/// Most requests that are worked on at the same time; further ones wait.
+/// Most requests that are worked on at the same time, of workers and of all others each; further ones wait.
 const MAX_REQUESTS: usize = 1_024;
 
 /// Most requests that wait for a run to close, beside those. Each looks at its run once a second. Further ones
@@ -46,9 +47,12 @@ pub(crate) struct Api {
     pub(crate) partitions: u32,
     pub(crate) query_timeout: Duration,
     pub(crate) workers: Arc<Workers>,
-    pub(crate) active: watch::Receiver<Option<Arc<Shell>>>,
+    pub(crate) owned: Owned,
+    pub(crate) tokens: Tokens,
     /// Places for requests that wait for a run to close.
     waits: Arc<Semaphore>,
+    /// Places for replays.
+    replays: Arc<Semaphore>,
 }
 
 /// A running service.
@@ -71,9 +75,11 @@ enum Verb {
     List,
     Rejected,
     Workers,
+    Replay,
+    Attempt,
 }
 
-const VERBS: [(Verb, &str); 12] = [
+const VERBS: [(Verb, &str); 14] = [
     (Verb::Start, "start"),
     (Verb::Signal, "signal"),
     (Verb::Cancel, "cancel"),
@@ -86,13 +92,12 @@ const VERBS: [(Verb, &str); 12] = [
     (Verb::List, "list"),
     (Verb::Rejected, "rejected"),
     (Verb::Workers, "workers"),
+    (Verb::Replay, "replay"),
+    (Verb::Attempt, "attempt"),
 ];
 
 /// Begins to answer.
-pub(crate) async fn serve(
-    ground: &Ground,
-    active: watch::Receiver<Option<Arc<Shell>>>,
-) -> Result<ApiService, JetStreamError> {
+pub(crate) async fn serve(ground: &Ground) -> Result<ApiService, JetStreamError> {
     let connection = ground.connection.clone();
     let failed = |error: async_nats::Error| JetStreamError::Other(error.to_string());
     let builder = connection.client().service_builder().description("Stepwell: durable execution");
@@ -101,16 +106,22 @@ pub(crate) async fn serve(
         partitions: ground.settings.partitions,
         query_timeout: ground.options.workflow_task_timeout,
         workers: Arc::clone(&ground.workers),
-        active,
+        owned: ground.owned.clone(),
+        tokens: ground.tokens.clone(),
         waits: Arc::new(Semaphore::new(MAX_WAITS)),
+        replays: Arc::new(Semaphore::new(worker_reads::MAX_REPLAYS)),
         connection: connection.clone(),
     };
-    let room = Arc::new(Semaphore::new(MAX_REQUESTS));
+    let (room, room_of_workers) = (Semaphore::new(MAX_REQUESTS), Semaphore::new(MAX_REQUESTS));
+    let (room, room_of_workers) = (Arc::new(room), Arc::new(room_of_workers));
     let mut tasks = tokio::task::JoinSet::new();
     for (verb, name) in VERBS {
         let subject = subject::api(connection.namespace(), name);
         let endpoint = service.endpoint_builder().name(name).add(subject).await.map_err(failed)?;
-        tasks.spawn(listen(api.clone(), verb, endpoint, Arc::clone(&room)));
+        // A query waits for a worker, which may want a history for it: they must not wait for each other.
+        let of_worker = matches!(verb, Verb::Replay | Verb::Attempt);
+        let room = if of_worker { &room_of_workers } else { &room };
+        tasks.spawn(listen(api.clone(), verb, endpoint, Arc::clone(room)));
     }
     Ok(ApiService { service, tasks })
 }
@@ -162,6 +173,8 @@ async fn answer(api: &Api, verb: Verb, request: Request, place: OwnedSemaphorePe
         Verb::List => encoded(reads::list(api, body).await),
         Verb::Rejected => encoded(reads::rejected(api).await),
         Verb::Workers => encoded(reads::workers(api)),
+        Verb::Replay => encoded(worker_reads::replay(api, body).await),
+        Verb::Attempt => encoded(worker_reads::attempt(api, body).await),
     };
     if let Err(error) = chunked::reply(api.connection.client(), reply, answer).await {
         tracing::warn!(%error, verb = ?verb, "an answer could not be sent");

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use stepwell_connection::JetStreamError;
 use stepwell_connection::history::read_history;
 use stepwell_connection::page::read_page;
+use stepwell_connection::{JetStreamError, leader};
 use stepwell_shared::api::{
     ApiError, Description, HistoryAnswer, ListAnswer, ListRequest, QueryAnswer, QueryRequest, RejectedAnswer,
     ResultAnswer, RunRequest, WorkersAnswer, checked_workflow_id,
@@ -48,7 +48,9 @@ pub(super) async fn query(api: &Api, body: &[u8]) -> Result<QueryAnswer, ApiErro
     let name = Name::new(&request.name)
         .map_err(|error| api_error(ErrorCode::InvalidId, format!("query name: {error}")))?;
     let run = find(api, &id).await?;
+    let replay_token = Some(api.tokens.replay_token(&run.run_id));
     let task = WorkflowTask {
+        records: Vec::new(),
         v: VERSION,
         workflow_id: id,
         run_id: run.run_id,
@@ -58,6 +60,7 @@ pub(super) async fn query(api: &Api, body: &[u8]) -> Result<QueryAnswer, ApiErro
         after: run.turn_index,
         mark: Some(run.turn_mark),
         next_mark: None,
+        replay_token,
         work: Work::Query { name, argument: request.argument },
     };
     let (connection, workers) = (&api.connection, &api.workers);
@@ -161,7 +164,7 @@ pub(super) async fn list(api: &Api, body: &[u8]) -> Result<ListAnswer, ApiError>
     // The newest runs are kept while the bucket is read, so that memory does not grow with it.
     let mut newest = std::collections::BTreeMap::new();
     let mut total = 0;
-    state_bucket::for_each(&api.connection, Bucket::State, |_, value| {
+    state_bucket::for_each(&api.connection, Bucket::State, ">", |_, value| {
         let Ok(mut summary) = decode::<RunSummary>(value) else { return };
         if !matches(&request, &summary) {
             return;
@@ -181,7 +184,8 @@ pub(super) async fn list(api: &Api, body: &[u8]) -> Result<ListAnswer, ApiError>
 pub(super) async fn rejected(api: &Api) -> Result<RejectedAnswer, ApiError> {
     let connection = &api.connection;
     let subject = subject::all_rejected(connection.namespace());
-    let last = crate::recovery::last_sequence(connection, Stream::Rejected).await.map_err(unavailable)?;
+    let rejected = Stream::Rejected.name(connection.namespace());
+    let last = leader::state(connection, &rejected).await.map_err(unavailable)?.last_sequence;
     let from = last.saturating_sub(MAX_REJECTED as u64) + 1;
     let page = read_page(connection, Stream::Rejected, &subject, from).await.map_err(unavailable)?;
     let rejected = page.messages.iter().rev().take(MAX_REJECTED);
@@ -215,10 +219,9 @@ async fn summary(api: &Api, id: &WorkflowId, run_id: Option<&str>) -> Result<Run
     }
 }
 
-/// Where a run stands: from the active orchestrator's memory, or from its history.
+/// Where a run stands: from memory, if this process works at it, or from its history.
 async fn find(api: &Api, id: &WorkflowId) -> Result<Peeked, ApiError> {
-    let active = api.active.borrow().clone();
-    if let Some(shell) = active {
+    if let Some(shell) = api.owned.of(id, api.partitions) {
         let (answer, answered) = oneshot::channel();
         let asked = shell.requests.send(Request::Peek { id: id.clone(), answer }).await;
         if asked.is_ok()
@@ -245,7 +248,9 @@ async fn find(api: &Api, id: &WorkflowId) -> Result<Peeked, ApiError> {
 async fn load(api: &Api, id: &WorkflowId) -> Result<event_log::Loaded, ApiError> {
     event_log::load(&api.connection, api.partitions, id, 0).await.map_err(|error| match error {
         LoadError::Read(error) => api_error(ErrorCode::Unavailable, error.to_string()),
-        LoadError::Illegal(error) => api_error(ErrorCode::Internal, error.to_string()),
+        error @ (LoadError::Illegal(_) | LoadError::Halted) => {
+            api_error(ErrorCode::Internal, error.to_string())
+        }
     })
 }
 
@@ -258,6 +263,6 @@ fn not_the_latest(id: &WorkflowId, summary: &RunSummary) -> ApiError {
     api_error(ErrorCode::NotFound, message)
 }
 
-fn unavailable(error: JetStreamError) -> ApiError {
+pub(super) fn unavailable(error: JetStreamError) -> ApiError {
     api_error(ErrorCode::Unavailable, error.to_string())
 }

@@ -1,6 +1,7 @@
 //! The retry policy as arithmetic.
 
 use proptest::prelude::*;
+use stepwell_shared::encoding::{decode_unversioned, encode};
 use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::limits::MAX_DURATION_MS;
 use stepwell_shared::options::{ActivityOptions, InvalidOptions};
@@ -98,5 +99,15 @@ proptest! {
     fn waits_never_shrink_without_jitter(attempt in 1u32..200, coefficient in 1.0..10.0f64) {
         let policy = RetryPolicy { backoff_coefficient: coefficient, ..exact() };
         prop_assert!(policy.delay_ms(attempt, 0) <= policy.delay_ms(attempt + 1, 0));
+    }
+}
+
+proptest! {
+    /// What is recorded is what was asked for, so that waits are the same after a crash.
+    #[test]
+    fn numbers_come_back_as_they_were_written(coefficient in 1e-12..1e12f64, jitter in 0.0..1.0f64) {
+        let policy = RetryPolicy { backoff_coefficient: coefficient, jitter, ..RetryPolicy::default() };
+        let again: RetryPolicy = decode_unversioned(&encode(&policy)).unwrap();
+        prop_assert_eq!(again, policy);
     }
 }

@@ -130,5 +130,5 @@ fn names_of_everything() {
     assert_eq!(subject::state_key(&id), "order=207");
     assert_eq!(subject::start_request_key(&id, "r.1"), "start.order=207.r=2E1");
     let run = RunId::new("run").unwrap();
-    assert_eq!(subject::heartbeat_key(&run, StepId::Undo(2)), "run.undo-2");
+    assert_eq!(subject::heartbeat_key(&queue, &run, StepId::Undo(2)), "gpu.run.undo-2");
 }

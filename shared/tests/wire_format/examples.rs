@@ -5,9 +5,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepwell_shared::announce::Announcement;
 use stepwell_shared::api::{
-    ApiAnswer, ApiError, CompensationRequest, CompensationState, CompensationView, Description,
-    HistoryAnswer, ListAnswer, ListRequest, PendingActivity, PendingTimer, QueryAnswer, QueryRequest,
-    Receipt, RejectedAnswer, RunRequest, SignalRequest, StartRequest, StopRequest, Verdict, WorkersAnswer,
+    ApiAnswer, ApiError, AttemptAnswer, AttemptRequest, CompensationRequest, CompensationState,
+    CompensationView, Description, HistoryAnswer, ListAnswer, ListRequest, PendingActivity, PendingTimer,
+    QueryAnswer, QueryRequest, Receipt, RejectedAnswer, ReplayAnswer, ReplayRequest, Reported, RunRequest,
+    SignalRequest, StartRequest, StopRequest, Verdict, WorkersAnswer,
 };
 use stepwell_shared::command::{Command, Compensation, RunActivity};
 use stepwell_shared::error_code::ErrorCode;
@@ -109,7 +110,7 @@ const ERROR_CODES: [ErrorCode; 17] = [
     ErrorCode::Internal,
 ];
 
-const STALL_KINDS: [StallKind; 7] = [
+const STALL_KINDS: [StallKind; 8] = [
     StallKind::NoWorker,
     StallKind::UnknownType,
     StallKind::Nondeterminism,
@@ -117,6 +118,7 @@ const STALL_KINDS: [StallKind; 7] = [
     StallKind::Panic,
     StallKind::InvalidTurn,
     StallKind::TaskTimeout,
+    StallKind::UnreadablePayload,
 ];
 
 const FAILURE_KINDS: [FailureKind; 11] = [
@@ -174,6 +176,7 @@ fn the_lists_are_complete() {
         StallKind::Panic => 4,
         StallKind::InvalidTurn => 5,
         StallKind::TaskTimeout => 6,
+        StallKind::UnreadablePayload => 7,
     };
     assert!(STALL_KINDS.iter().map(stall).eq(0..STALL_KINDS.len()));
     assert!(STALL_KINDS.iter().all(|kind| word(kind) == kind.name()));
@@ -354,6 +357,7 @@ fn tasks() -> Vec<Example> {
                     commands: vec![Command::CompleteRun { result: json(r#""ch_81""#) }],
                 },
                 replayed: true,
+                takes_packs: true,
             },
         ),
         Example::many("Answer", &answers()),
@@ -478,6 +482,38 @@ fn api() -> Vec<Example> {
         Example::one("CompensationView", &compensation_view()),
         Example::one("RejectedAnswer", &RejectedAnswer { rejected: vec![rejection()] }),
         Example::one("WorkersAnswer", &WorkersAnswer { workers: vec![announcement()] }),
+        Example::one(
+            "ReplayRequest",
+            &ReplayRequest {
+                id: "order 7".into(),
+                run_id: RUN.into(),
+                token: "5be1c2f09ad8764e0c1a7733f4d2b986".into(),
+                from_sequence: 1_207,
+            },
+        ),
+        Example::one(
+            "ReplayAnswer",
+            &ReplayAnswer { records: vec![timer_record()], next_sequence: Some(1_984) },
+        ),
+        Example::one(
+            "AttemptRequest",
+            &AttemptRequest {
+                id: "order 7".into(),
+                run_id: RUN.into(),
+                step: StepId::Action(1),
+                attempt: 2,
+                token: "9f1c0b7a2d3e4f5061728394a5b6c7d8".into(),
+            },
+        ),
+        Example::one("AttemptAnswer", &AttemptAnswer { reported: Reported::Nothing {}, run_closed: false }),
+        Example::many(
+            "Reported",
+            &[
+                Reported::Nothing {},
+                Reported::Begun { worker: Some(announcement().worker) },
+                Reported::Ended {},
+            ],
+        ),
     ]
 }
 
@@ -667,6 +703,7 @@ fn timer_record() -> Record {
 
 fn workflow_task(work: Work) -> WorkflowTask {
     WorkflowTask {
+        records: Vec::new(),
         v: 1,
         workflow_id: workflow(),
         run_id: run(),
@@ -676,6 +713,7 @@ fn workflow_task(work: Work) -> WorkflowTask {
         after: 1,
         mark: Some("5f0c2a9b3d440e6f".into()),
         next_mark: Some("c81d04e7a2b95b13".into()),
+        replay_token: Some("5be1c2f09ad8764e0c1a7733f4d2b986".into()),
         work,
     }
 }

@@ -45,6 +45,15 @@ impl Memory {
         self.stream(stream).last_of(subject)
     }
 
+    /// Removes a key of a bucket and leaves no trace, unless it was written after a revision.
+    pub fn remove_up_to(&mut self, bucket: Bucket, key: &str, revision: u64) {
+        let subject = bucket.subject(&self.namespace, key);
+        let stream = self.bucket(bucket);
+        if stream.last_of(&subject) <= revision {
+            stream.remove_subject(&subject);
+        }
+    }
+
     /// How many messages a stream holds.
     pub fn len(&mut self, stream: Stream) -> usize {
         self.stream(stream).messages.len()
@@ -84,7 +93,7 @@ impl Memory {
     }
 
     fn bucket(&mut self, bucket: Bucket) -> &mut MemoryStream {
-        let name = format!("KV_{}", bucket.name(&self.namespace));
+        let name = bucket.stream_name(&self.namespace);
         let now_ms = self.now_ms;
         let stream = self.streams.get_mut(&name).expect("every bucket is in the layout");
         stream.expire(now_ms);

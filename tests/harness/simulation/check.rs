@@ -277,6 +277,7 @@ fn check_fates(
             Fate::Undone => asked > 0 && (skipped || (!done && undone > 0)),
             Fate::Open => true,
             Fate::Never => asked == 0 && !done,
+            Fate::Once => asked <= 1,
         };
         found.expect(fits, || {
             format!("node {node} should be {fate:?}: asked {asked} times, done {done}, undone {undone} times")

@@ -16,7 +16,8 @@ use stepwell_shared::summary::{RunSummary, Status};
 use super::code::{SignalBody, TYPE, signal_name};
 use super::history::load;
 use super::program::{End, Program, Work, signal_value};
-use super::world::{Alarm, Answer, Call, OUTSIDE, Request, What, World};
+use super::wire::{Alarm, Answer, Call, Request, What};
+use super::world::{OUTSIDE, World};
 use crate::backend::{KeyValue, Log, Message};
 
 /// How often the outside looks at its runs.

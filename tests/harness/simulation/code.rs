@@ -1,5 +1,6 @@
-//! The workflow code that runs programs.
+//! The workflow code that runs programs, in the simulation and in real processes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -7,44 +8,62 @@ use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use stepwell_shared::payload::Payload;
 use stepwell_worker_replay::{
-    ActivityCall, ActivityDefaults, Either, Signal, WorkflowCode, WorkflowContext, WorkflowError, days,
-    hours, join_all, mins, secs, try_join_all,
+    ActivityCall, ActivityDefaults, Either, Query, Signal, WaitError, WorkflowCode, WorkflowContext,
+    WorkflowError, days, hours, join_all, mins, secs, try_join_all,
 };
 
 use super::program::{End, Op, Program, Work};
 
 /// The workflow type, and the queue of everything.
-pub(crate) const TYPE: &str = "program";
+pub const TYPE: &str = "program";
 
 /// The activity that does work, and the one that undoes it.
 pub(crate) const WORK: &str = "work";
 pub(crate) const UNDO: &str = "undo";
+
+/// How many steps of the program itself, not of its branches, are done.
+pub const STEPS_DONE: Query<(), u64> = Query::new("steps_done");
+
+/// Longest time of an attempt that is to take longer, and of what may pass between two signs of life.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// The signal that never comes.
+const NEVER: Signal<u64> = Signal::new("never");
 
 /// The names of signals by their numbers; they must be static.
 const SIGNALS: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
 
 /// What a signal carries.
 #[derive(Debug, Clone, Deserialize, serde::Serialize)]
-pub(crate) struct SignalBody {
-    pub(crate) number: u32,
-    pub(crate) value: u64,
+pub struct SignalBody {
+    /// Which signal of the program.
+    pub number: u32,
+    /// What it adds to the result.
+    pub value: u64,
     /// Which message it was.
-    pub(crate) uid: u64,
+    pub uid: u64,
 }
 
 /// The name of the signal of this number.
-pub(crate) fn signal_name(number: u32) -> &'static str {
+#[must_use]
+pub fn signal_name(number: u32) -> &'static str {
     SIGNALS[number as usize % SIGNALS.len()]
 }
 
 /// The interpreter.
-pub(crate) fn code() -> WorkflowCode {
+#[must_use]
+pub fn code() -> WorkflowCode {
     WorkflowCode::from_fn(TYPE, |ctx, input| {
         async move {
             let program: Program = input.decode()?;
             // Values that must be the same on every replay.
             let drawn: u64 = ctx.random_u64();
-            let sum = run_all(&ctx, &program.ops).await?;
+            let steps = ctx.answer(STEPS_DONE, 0);
+            let mut sum = 0u64;
+            for op in &program.ops {
+                sum = sum.wrapping_add(step(&ctx, op).await?);
+                steps.update(|steps| *steps += 1);
+            }
             if ctx.random_u64() == drawn {
                 return Err(WorkflowError::new("Impossible", "two draws are the same"));
             }
@@ -88,6 +107,38 @@ async fn step(ctx: &WorkflowContext, op: &Op) -> Result<u64, WorkflowError> {
             let signal: Signal<SignalBody> = Signal::new(signal_name(*number));
             Ok(ctx.receive(signal).await?.value)
         }
+        Op::Until(number) => {
+            let signal: Signal<SignalBody> = Signal::new(signal_name(*number));
+            let got = AtomicU64::new(0);
+            let receiving = async {
+                let body = ctx.receive(signal).await?;
+                got.store(body.value, Ordering::Relaxed);
+                Ok::<_, WorkflowError>(())
+            };
+            let waiting = ctx.wait_until(|| got.load(Ordering::Relaxed) > 0).timeout(days(30));
+            let (received, waited) = stepwell_worker_replay::join!(receiving, waiting);
+            received?;
+            waited?;
+            Ok(got.load(Ordering::Relaxed))
+        }
+        Op::Missing(ms) => {
+            let longest = Duration::from_millis(*ms);
+            let receiving = ctx.receive(NEVER).timeout(longest);
+            let waiting = ctx.wait_until(|| false).timeout(longest);
+            let (received, waited) = stepwell_worker_replay::join!(receiving, waiting);
+            match (received, waited) {
+                (Err(WaitError::TimedOut), Err(WaitError::TimedOut)) => Ok(0),
+                (Err(error @ WaitError::Cancelled), _) | (_, Err(error @ WaitError::Cancelled)) => {
+                    Err(error.into())
+                }
+                (_, _) => Err(WorkflowError::new("Impossible", "what is missing came")),
+            }
+        }
+        Op::Once(work) => match call(ctx, work).max_attempts(1).await {
+            Err(failure) if failure.is_cancelled() => Err(failure.into()),
+            // What it gives must not be part of an answer that is known in advance.
+            Ok(_) | Err(_) => Ok(0),
+        },
         Op::All(branches) => {
             let sums = try_join_all(branches.iter().map(|ops| run_all(ctx, ops))).await?;
             Ok(sums.into_iter().fold(0, u64::wrapping_add))
@@ -142,6 +193,15 @@ fn call(ctx: &WorkflowContext, work: &Work) -> ActivityCall<Payload, Payload> {
         .start_to_close(hours(24))
         .initial_interval(Duration::from_millis(200))
         .max_interval(secs(5));
+    if let Some(queue) = &work.queue {
+        call = call.queue(queue.clone());
+    }
+    if work.overruns > 0 {
+        call = call.start_to_close(SHORT);
+    }
+    if work.silences.is_some() {
+        call = call.heartbeat_timeout(SHORT);
+    }
     if work.announced {
         call = call.schedule_to_start(days(20));
     }

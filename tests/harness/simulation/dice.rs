@@ -20,10 +20,7 @@ pub(crate) struct Streams {
 
 impl Streams {
     pub(crate) fn new(seed: u64) -> Self {
-        let stream = |name: &str| {
-            let mut mixed = SplitMix64::new(seed ^ seed_from(name.as_bytes()));
-            Dice(SplitMix64::new(mixed.next_u64()))
-        };
+        let stream = |name: &str| Dice::of(seed, name);
         Self {
             program: stream("program"),
             network: stream("network"),
@@ -36,6 +33,12 @@ impl Streams {
 }
 
 impl Dice {
+    /// The stream of this name.
+    pub(crate) fn of(seed: u64, name: &str) -> Self {
+        let mut mixed = SplitMix64::new(seed ^ seed_from(name.as_bytes()));
+        Self(SplitMix64::new(mixed.next_u64()))
+    }
+
     /// A number below `end`; 0 when `end` is 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.0.next_u64() % end }

@@ -3,20 +3,23 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use stepwell_orchestrator_core::{Arrival, Commit, Dispatch, Effect, Input, Ruling, Workflow};
+use stepwell_orchestrator_core::{Arrival, Commit, Effect, Input, Ruling, Workflow};
 use stepwell_shared::encoding::{ChunkPlace, VERSION, chunk_ranges, decode, encode};
 use stepwell_shared::headers::CHUNK;
 use stepwell_shared::history::StallKind;
-use stepwell_shared::ids::{Name, RunId, StepId, WorkflowId};
+use stepwell_shared::ids::{Name, WorkflowId};
 use stepwell_shared::limits::MAX_TURN_EVENTS;
-use stepwell_shared::subject::{self, Bucket};
-use stepwell_shared::summary::RunSummary;
-use stepwell_shared::task::{self, ActivityTask, CancelActivity, Work, WorkflowTask, WorkflowTaskReply};
+use stepwell_shared::subject;
+use stepwell_shared::task::{self, Work, WorkflowTask, WorkflowTaskReply};
 
+use super::effects::{attempt_id, timer_message};
+use super::engine::{Engine, SlotState, Waiting};
+use super::events::rejection;
 use super::history::{Loaded, load, records};
-use super::orchestrator::{Orchestrator, SlotState, Waiting, rejection, token};
-use super::timers::{Receipt, TimerWrite};
-use super::world::{Alarm, Failed, Kind, Point, Request, Sabotage, What, World};
+use super::knobs::Sabotage;
+use super::timers::Receipt;
+use super::wire::{EngineAlarm, Failed, Point, Request};
+use super::world::World;
 use crate::backend::{Acked, Log, Message, Refusal, Stored};
 
 /// Pause before a workflow is tried again, and the longest one.
@@ -35,34 +38,6 @@ impl Delivery {
     pub(crate) fn internal(input: Input) -> Self {
         Self { arrival: Arrival { sequence: None, input }, receipt: None, raw: None }
     }
-}
-
-/// A message that must reach a stream.
-#[derive(Debug, Clone)]
-pub(crate) struct Outgoing {
-    pub(crate) message: Message,
-    pub(crate) summary: Option<Box<RunSummary>>,
-    /// The run whose entry in `timers` this is: when it is repeated, what was said last counts.
-    pub(crate) timer_of: Option<WorkflowId>,
-}
-
-impl Outgoing {
-    fn plain(message: Message) -> Self {
-        Self { message, summary: None, timer_of: None }
-    }
-}
-
-/// What a drive sent, and the events that are done when all of it is confirmed.
-#[derive(Debug, Default)]
-pub(crate) struct Group {
-    pub(crate) left: usize,
-    /// The workflow, once the drive has ended.
-    pub(crate) closed: Option<WorkflowId>,
-    /// What predecessors wanted for the workflow was not looked at.
-    pub(crate) unchecked: bool,
-    /// What woke the run has been taken away.
-    pub(crate) timer_ended: bool,
-    pub(crate) receipts: Vec<Receipt>,
 }
 
 /// A workflow in memory.
@@ -153,7 +128,7 @@ impl Held {
     }
 }
 
-impl Orchestrator {
+impl Engine {
     fn drive_of(&mut self, id: &WorkflowId) -> Option<Box<Drive>> {
         let slot = self.slots.get_mut(id)?;
         let away = SlotState::Active(Box::new(Drive::new(None, VecDeque::new(), 0, false)));
@@ -176,12 +151,14 @@ impl Orchestrator {
     pub(crate) fn work(&mut self, world: &mut World, id: &WorkflowId) {
         let Some(mut drive) = self.drive_of(id) else { return };
         if let Some((_, message)) = drive.aside.front().cloned() {
-            self.keep(id, drive);
-            // Whose lease has run out leaves it to a successor.
-            if !world.is_zombie(self.pid) {
-                self.ask(world, Request::Publish(message), Waiting::Aside(id.clone()));
+            if !self.holds(world) {
+                // Left to a successor.
+                self.slots.remove(id);
+                return;
             }
-            return;
+            self.keep(id, drive);
+            world.publishes(self.pid, &self.member, self.partition, &message.subject);
+            return self.ask(world, Request::Publish(message), Waiting::Aside(id.clone()));
         }
         let Some(mut held) = drive.held.take().or_else(|| self.guess(world, id, &drive)) else {
             let subject = subject::history(&world.namespace, id, world.partitions);
@@ -200,6 +177,7 @@ impl Orchestrator {
         let Some(run_id) = held.workflow.run_id().cloned() else { return };
         let delivered = request.events.len();
         let body = encode(&WorkflowTask {
+            records: Vec::new(),
             v: VERSION,
             workflow_id: id.clone(),
             run_id,
@@ -209,6 +187,7 @@ impl Orchestrator {
             after: request.after,
             mark: Some(request.mark),
             next_mark: Some(request.next_mark),
+            replay_token: None,
             work: Work::Turn { at_ms: request.at_ms, events: request.events, index: request.index },
         });
         let sticky = held.sticky.clone();
@@ -459,7 +438,7 @@ impl Orchestrator {
         }
         drive.pause_ms = (pause_ms * 2).min(PAUSE_MAX_MS);
         self.keep(id, drive);
-        world.alarm(self.pid, pause_ms, Alarm::Resume(id.to_string()));
+        self.alarm(world, pause_ms, EngineAlarm::Resume(id.to_string()));
     }
 
     fn settle(&mut self, world: &mut World, drive: &mut Drive) {
@@ -469,7 +448,7 @@ impl Orchestrator {
             }
             if let Some(receipt) = delivery.receipt {
                 if world.sabotage == Sabotage::EarlyCheckpoint {
-                    self.floors.done(receipt);
+                    self.floor.done(receipt);
                     self.plan_checkpoint(world);
                 }
                 drive.settled.push(receipt);
@@ -488,7 +467,7 @@ impl Orchestrator {
             self.work(world, id);
         } else {
             self.keep(id, drive);
-            world.alarm(self.pid, PAUSE_MS, Alarm::Resume(id.to_string()));
+            self.alarm(world, PAUSE_MS, EngineAlarm::Resume(id.to_string()));
         }
     }
 
@@ -532,7 +511,7 @@ impl Orchestrator {
             if let Effect::Dispatch(it) = &effect {
                 let task = attempt_id(&run_id, it.step, it.attempt);
                 let theirs = it.wanted_by > after && it.wanted_by <= up_to;
-                if !theirs || !self.recovery.tasks.insert(task.clone()) {
+                if !theirs || !self.recovery.never_published(&task) {
                     continue;
                 }
                 world.stats.recovered += 1;
@@ -541,73 +520,6 @@ impl Orchestrator {
             self.carry_out(world, group, &held.workflow, effect);
         }
     }
-
-    fn carry_out(&mut self, world: &mut World, group: u64, workflow: &Workflow, effect: Effect) {
-        let Some(run_id) = workflow.run_id() else { return };
-        match effect {
-            Effect::Dispatch(dispatch) => {
-                let message = task_message(world, workflow, run_id, *dispatch);
-                self.send(world, group, Outgoing::plain(message));
-            }
-            Effect::CancelActivity { step, .. } => {
-                let body = encode(&CancelActivity { v: VERSION, run_id: run_id.clone(), step });
-                world.tell_all(Kind::Worker, &What::CancelActivity(body));
-            }
-            Effect::WriteSummary(summary) | Effect::Close(summary) => {
-                let key = subject::state_key(&summary.workflow_id);
-                let message = Message::new(Bucket::State.subject(&world.namespace, &key), encode(&summary));
-                self.send(world, group, Outgoing { message, summary: Some(summary), timer_of: None });
-            }
-        }
-    }
-}
-
-/// The name under which an attempt is published.
-pub(crate) fn attempt_id(run_id: &RunId, step: StepId, attempt: u32) -> String {
-    format!("{run_id}/{step}/{attempt}")
-}
-
-fn task_message(world: &World, workflow: &Workflow, run_id: &RunId, dispatch: Dispatch) -> Message {
-    let step = dispatch.step;
-    let workflow_type = workflow.started().map(|started| started.workflow_type.clone());
-    let task = ActivityTask {
-        v: VERSION,
-        workflow_id: workflow.id().clone(),
-        workflow_type: workflow_type.unwrap_or_else(super::queue),
-        run_id: run_id.clone(),
-        step,
-        attempt: dispatch.attempt,
-        activity_type: dispatch.activity_type,
-        input: dispatch.input,
-        idempotency_key: format!("{run_id}/{step}"),
-        token: token(run_id.as_str(), &step.to_string(), dispatch.attempt),
-        scheduled_at_ms: dispatch.scheduled_at_ms,
-        schedule_to_start_ms: dispatch.schedule_to_start_ms,
-        expires_at_ms: dispatch.expires_at_ms,
-        start_to_close_ms: dispatch.start_to_close_ms,
-        heartbeat_timeout_ms: dispatch.heartbeat_timeout_ms,
-        maximum_attempts: dispatch.maximum_attempts,
-        heartbeat: dispatch.heartbeat,
-        last_failure: dispatch.last_failure.map(|failure| failure.to_string()),
-    };
-    let message = Message::new(subject::task(&world.namespace, &dispatch.queue), encode(&task));
-    if world.sabotage == Sabotage::NoTaskIds {
-        return message;
-    }
-    message.with_id(attempt_id(run_id, step, dispatch.attempt))
-}
-
-pub(crate) fn timer_message(world: &World, id: &WorkflowId, write: &TimerWrite) -> Outgoing {
-    let key = subject::timer_key(id, world.partitions);
-    let subject = Bucket::Timers.subject(&world.namespace, &key);
-    let message = match write {
-        TimerWrite::Put(entry) => Message::new(subject, encode(entry)),
-        TimerWrite::Remove => Message::new(subject, Vec::new())
-            .with_header("KV-Operation", "PURGE")
-            .with_header("Nats-Rollup", "sub")
-            .with_header("Nats-TTL", "60s"),
-    };
-    Outgoing { message, summary: None, timer_of: Some(id.clone()) }
 }
 
 /// The live state must be the one that is stored, unless somebody wrote in between.

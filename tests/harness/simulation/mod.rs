@@ -5,21 +5,37 @@
 //! time, in small; when they change, this changes with them.
 
 mod check;
+mod check_owners;
 mod client;
-mod code;
-mod dice;
+pub mod code;
+pub(crate) mod dice;
 mod drive;
+mod effects;
+mod engine;
+mod events;
+mod faults;
 mod history;
+mod keeper;
+mod knobs;
+mod membership;
 mod orchestrator;
+mod owners;
 mod process;
-mod program;
+pub mod program;
+mod progress;
+mod recovery;
+mod sending;
+mod server;
 mod service;
+mod stats;
 mod timers;
+mod wire;
 mod worker;
 mod world;
 
+pub use knobs::Sabotage;
 pub use process::{Failure, run_seed};
-pub use world::{Sabotage, Stats};
+pub use stats::Stats;
 
 use stepwell_shared::ids::Name;
 

@@ -1,4 +1,5 @@
-//! Random programs for workflow code whose answers are known without running them.
+//! Random programs for workflow code whose answers are known without running them. The simulation runs them, and
+//! so do real processes in the verification run, with longer steps left out and some more kinds of them.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +8,21 @@ use stepwell_shared::summary::Status;
 
 use super::dice::Dice;
 
+/// The queues that work of real programs goes to, beside that of the workflow.
+pub const OTHER_QUEUES: [&str; 2] = ["gpu", "mail"];
+
 /// What a run does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Program {
-    pub(crate) ops: Vec<Op>,
-    pub(crate) end: End,
+pub struct Program {
+    /// Its steps.
+    pub ops: Vec<Op>,
+    /// How it ends.
+    pub end: End,
 }
 
 /// One step of a program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Op {
+pub enum Op {
     /// Do it; fails the run if it is fatal.
     Run(Work),
     /// Do it, and go on if it fails.
@@ -39,11 +45,17 @@ pub(crate) enum Op {
     Compensate,
     /// What was done so far stays.
     Pivot,
+    /// Wait until a condition holds that the signal of this number makes true.
+    Until(u32),
+    /// Wait for a signal that never comes, and for a condition that never holds, so long.
+    Missing(u64),
+    /// Try it once and never again; it may be lost.
+    Once(Work),
 }
 
 /// How a program ends when nothing fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum End {
+pub enum End {
     /// It returns the sum of what its steps gave.
     Return,
     /// It fails.
@@ -54,37 +66,48 @@ pub(crate) enum End {
 
 /// One activity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Work {
+pub struct Work {
     /// Unique in the program.
-    pub(crate) node: u32,
+    pub node: u32,
     /// What it gives.
-    pub(crate) value: u64,
+    pub value: u64,
     /// How many attempts fail before one works.
-    pub(crate) transient: u32,
+    pub transient: u32,
     /// It declines for good.
-    pub(crate) fatal: bool,
+    pub fatal: bool,
     /// It ends only when it is cancelled.
-    pub(crate) endless: bool,
-    pub(crate) lasts_ms: u64,
+    pub endless: bool,
+    /// How long it takes.
+    pub lasts_ms: u64,
     /// The worker is to say when it begins.
-    pub(crate) announced: bool,
-    pub(crate) undo: Option<Undo>,
+    pub announced: bool,
+    /// How it is undone, if it is.
+    pub undo: Option<Undo>,
+    /// The queue, if it is another one than the workflow's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// How many attempts take longer than they may.
+    #[serde(default)]
+    pub overruns: u32,
+    /// It gives signs of life; how many attempts stop giving them. `None`: no signs are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silences: Option<u32>,
 }
 
 /// How work is undone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Undo {
+pub struct Undo {
     /// How many times it fails for good before it works.
-    pub(crate) fatal: u32,
+    pub fatal: u32,
     /// How many attempts fail before that.
-    pub(crate) transient: u32,
+    pub transient: u32,
     /// The operator skips it when it fails for good.
-    pub(crate) skip: bool,
+    pub skip: bool,
 }
 
 /// What is known of a piece of work without running the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// Done once, and it stays done.
     Done,
     /// Done once, then undone.
@@ -93,29 +116,41 @@ pub(crate) enum Fate {
     Open,
     /// Never reached, or it declines.
     Never,
+    /// Done once at most.
+    Once,
 }
 
 /// What must come out of a program.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The ways in which the run may close.
-    pub(crate) statuses: Vec<Status>,
+    pub statuses: Vec<Status>,
     /// What it returns, if it completes.
-    pub(crate) result: u64,
-    pub(crate) fates: BTreeMap<u32, Fate>,
+    pub result: u64,
+    /// What becomes of each piece of work.
+    pub fates: BTreeMap<u32, Fate>,
     /// The signals that it waits for, if it gets that far.
-    pub(crate) signals: Vec<u32>,
+    pub signals: Vec<u32>,
 }
 
 /// What a signal of this number carries, and adds to the result.
-pub(crate) fn signal_value(number: u32) -> u64 {
+#[must_use]
+pub fn signal_value(number: u32) -> u64 {
     1_000_000 + u64::from(number)
 }
 
 impl Program {
     /// A random program. `stop`: whether it may wait to be stopped.
     pub(crate) fn random(dice: &mut Dice) -> Self {
-        let mut maker = Maker { dice, node: 0, signal: 0, fatal: false };
+        Self::made(Maker { dice, node: 0, signal: 0, fatal: false, real: false })
+    }
+
+    /// A random program for real processes: it takes seconds, and uses several queues.
+    pub(crate) fn random_real(dice: &mut Dice) -> Self {
+        Self::made(Maker { dice, node: 0, signal: 0, fatal: false, real: true })
+    }
+
+    fn made(mut maker: Maker<'_>) -> Self {
         let count = maker.dice.between(1, 6);
         let mut ops = Vec::new();
         for _ in 0..count {
@@ -135,17 +170,25 @@ impl Program {
     }
 
     /// All work of the program.
-    pub(crate) fn works(&self) -> Vec<&Work> {
+    #[must_use]
+    pub fn works(&self) -> Vec<&Work> {
         fn collect<'a>(ops: &'a [Op], into: &mut Vec<&'a Work>) {
             for op in ops {
                 match op {
-                    Op::Run(work) | Op::Try(work) | Op::Beats(work) | Op::Outlasts(_, work) => {
-                        into.push(work)
-                    }
+                    Op::Run(work)
+                    | Op::Try(work)
+                    | Op::Beats(work)
+                    | Op::Outlasts(_, work)
+                    | Op::Once(work) => into.push(work),
                     Op::Either(left, right) => into.extend([left, right]),
                     Op::Each(works, _) => into.extend(works),
                     Op::All(branches) => branches.iter().for_each(|ops| collect(ops, into)),
-                    Op::Sleep(_) | Op::Receive(_) | Op::Compensate | Op::Pivot => {}
+                    Op::Sleep(_)
+                    | Op::Receive(_)
+                    | Op::Until(_)
+                    | Op::Missing(_)
+                    | Op::Compensate
+                    | Op::Pivot => {}
                 }
             }
         }
@@ -155,7 +198,8 @@ impl Program {
     }
 
     /// The work that tells that a program which waits to be stopped has come to its end.
-    pub(crate) fn last_work(&self) -> Option<&Work> {
+    #[must_use]
+    pub fn last_work(&self) -> Option<&Work> {
         match (self.end, self.ops.last()) {
             (End::AwaitStop, Some(Op::Run(work))) => Some(work),
             _ => None,
@@ -163,7 +207,8 @@ impl Program {
     }
 
     /// What must come out. `by_timeout`: the run is stopped by its timeout, if it waits to be stopped.
-    pub(crate) fn answer(&self, by_timeout: bool) -> Answer {
+    #[must_use]
+    pub fn answer(&self, by_timeout: bool) -> Answer {
         let mut known = Known::default();
         let failed = known.walk(&self.ops);
         for work in self.works() {
@@ -244,7 +289,7 @@ impl Known {
                 }
             }
             Op::All(branches) => return self.all(branches),
-            Op::Receive(number) => {
+            Op::Receive(number) | Op::Until(number) => {
                 self.signals.push(*number);
                 self.sum = self.sum.wrapping_add(signal_value(*number));
             }
@@ -257,7 +302,10 @@ impl Known {
                 }
             }
             Op::Pivot => self.registered.clear(),
-            Op::Sleep(_) => {}
+            Op::Once(work) => {
+                self.fates.insert(work.node, Fate::Once);
+            }
+            Op::Sleep(_) | Op::Missing(_) => {}
         }
         false
     }
@@ -282,6 +330,7 @@ impl Known {
             self.perhaps_registered |= !other.registered.is_empty() || other.perhaps_registered;
             self.fates.extend(other.fates.into_iter().map(|(node, fate)| match fate {
                 Fate::Never => (node, Fate::Never),
+                Fate::Once => (node, Fate::Once),
                 Fate::Done | Fate::Undone | Fate::Open => (node, Fate::Open),
             }));
         }
@@ -310,10 +359,15 @@ struct Maker<'a> {
     signal: u32,
     /// There is something that fails the run already.
     fatal: bool,
+    /// For real processes.
+    real: bool,
 }
 
 impl Maker<'_> {
     fn op(&mut self, depth: u32) -> Op {
+        if self.real && self.dice.chance(350) {
+            return self.real_op();
+        }
         match self.dice.below(20) {
             0..=5 => Op::Run(self.work()),
             6 => self.fatal_once(),
@@ -348,6 +402,27 @@ impl Maker<'_> {
         }
     }
 
+    /// What only real processes do.
+    fn real_op(&mut self) -> Op {
+        match self.dice.below(6) {
+            0 => {
+                self.signal += 1;
+                Op::Until(self.signal)
+            }
+            1 => Op::Missing(self.duration()),
+            2 => Op::Once(Work { transient: 0, undo: None, ..self.work() }),
+            3 => {
+                let overruns = if self.dice.chance(500) { 1 } else { 2 };
+                Op::Run(Work { overruns, lasts_ms: 1, ..self.work() })
+            }
+            4 => {
+                let silences = u32::from(self.dice.chance(500));
+                Op::Run(Work { silences: Some(silences), ..self.work() })
+            }
+            _ => Op::Run(Work { silences: Some(0), ..self.work() }),
+        }
+    }
+
     fn branch(&mut self, depth: u32) -> Vec<Op> {
         let count = self.dice.between(1, 2);
         (0..count).map(|_| self.op(depth)).collect()
@@ -372,6 +447,9 @@ impl Maker<'_> {
             lasts_ms: self.duration(),
             announced: false,
             undo: None,
+            queue: None,
+            overruns: 0,
+            silences: None,
         }
     }
 
@@ -383,11 +461,20 @@ impl Maker<'_> {
             skip: self.dice.chance(500),
         });
         let announced = self.dice.chance(150);
-        Work { transient: u32::try_from(transient).unwrap_or(0), undo, announced, ..self.plain() }
+        let other = self.real && self.dice.chance(400);
+        let queue = other.then(|| self.dice.pick(&OTHER_QUEUES).map(|queue| (*queue).to_owned())).flatten();
+        Work { transient: u32::try_from(transient).unwrap_or(0), undo, announced, queue, ..self.plain() }
     }
 
     /// Mostly short, sometimes longer than a task may go without a sign of life, seldom minutes.
     fn duration(&mut self) -> u64 {
+        if self.real {
+            return match self.dice.below(20) {
+                0..=13 => self.dice.between(1, 300),
+                14..=18 => self.dice.between(300, 2_000),
+                _ => self.dice.between(2_000, 6_000),
+            };
+        }
         match self.dice.below(20) {
             0..=12 => self.dice.between(1, 300),
             13..=17 => self.dice.between(300, 8_000),

@@ -147,38 +147,40 @@ impl Timer {
 /// An event that has been begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Receipt {
-    pub(crate) partition: u32,
     pub(crate) sequence: u64,
 }
 
-/// How far every partition has been dealt with.
+/// How far a partition has been dealt with.
 #[derive(Debug)]
-pub(crate) struct Floors {
-    open: Vec<BTreeSet<u64>>,
+pub(crate) struct Floor {
+    open: BTreeSet<u64>,
     read: u64,
 }
 
-impl Floors {
-    pub(crate) fn new(partitions: u32, read: u64) -> Self {
-        Self { open: vec![BTreeSet::new(); partitions as usize], read }
+impl Floor {
+    pub(crate) fn new(read: u64) -> Self {
+        Self { open: BTreeSet::new(), read }
     }
 
-    /// An event was read that had been dealt with before.
+    /// Everything up to an event was read, and it needs no work.
     pub(crate) fn pass(&mut self, sequence: u64) {
         self.read = self.read.max(sequence);
     }
 
     pub(crate) fn begin(&mut self, receipt: Receipt) {
         self.pass(receipt.sequence);
-        self.open[receipt.partition as usize].insert(receipt.sequence);
+        self.open.insert(receipt.sequence);
     }
 
     pub(crate) fn done(&mut self, receipt: Receipt) {
-        self.open[receipt.partition as usize].remove(&receipt.sequence);
+        self.open.remove(&receipt.sequence);
     }
 
-    pub(crate) fn floor(&self, partition: u32) -> u64 {
-        let oldest = self.open[partition as usize].first();
-        oldest.map_or(self.read, |oldest| oldest - 1)
+    pub(crate) fn read_to(&self) -> u64 {
+        self.read
+    }
+
+    pub(crate) fn done_to(&self) -> u64 {
+        self.open.first().map_or(self.read, |oldest| oldest - 1)
     }
 }

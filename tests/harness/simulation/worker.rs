@@ -16,9 +16,11 @@ use stepwell_worker_replay::Instance;
 
 use super::code::code;
 use super::history::records;
+use super::knobs::Sabotage;
 use super::program::Work;
 use super::service::{Began, Reply};
-use super::world::{Alarm, Answer, Call, Kind, Pid, Point, Request, Sabotage, What, World};
+use super::wire::{Alarm, Answer, Call, Kind, Pid, Point, Request, What};
+use super::world::World;
 use crate::backend::{Handed, Log, Message};
 
 /// How often a worker says that it works on a task: a third of the time after which it would lose it.
@@ -98,20 +100,15 @@ impl Worker {
             What::Alarm(Alarm::Activity(number)) => self.go_on(world, number),
             What::Alarm(Alarm::Progress(number)) => self.progress(world, number),
             What::Evict => self.cache.clear(),
-            What::Alarm(
-                Alarm::Timers
-                | Alarm::Checkpoint
-                | Alarm::Compare
-                | Alarm::Resume(_)
-                | Alarm::Repeat(_)
-                | Alarm::Client(_),
-            )
+            What::Alarm(Alarm::Member(_) | Alarm::Engine(..) | Alarm::Client(_))
             | What::Announced { .. }
+            | What::OwnersChanged
+            | What::Stop
             | What::Arrives { .. }
             | What::Overdue
-            | What::Kill
             | What::Spawn(_)
             | What::Fault
+            | What::Hold(_)
             | What::Room(_) => {}
         }
     }
@@ -147,7 +144,7 @@ impl Worker {
             Err(stalled) => task::Answer::Stalled { kind: stalled.kind, message: stalled.message },
         };
         let worker = WorkerId::new(world.name_of(self.pid)).expect("letters and digits");
-        let reply = WorkflowTaskReply { v: VERSION, worker, answer, replayed };
+        let reply = WorkflowTaskReply { v: VERSION, worker, answer, replayed, takes_packs: false };
         if !world.dies_at(self.pid, Point::TurnMade) {
             world.reply(self.pid, from, call, encode(&reply));
         }

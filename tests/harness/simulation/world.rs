@@ -3,17 +3,21 @@
 //! A message takes its time, keeps its place behind those sent before on the same connection, and may be
 //! lost on the way there or on the way back. Everything is drawn from the seed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use stepwell_shared::ids::{Name, Namespace, RunId};
-use stepwell_shared::subject::{Bucket, Stream};
+use stepwell_shared::ids::{MemberId, Name, Namespace, RunId};
+use stepwell_shared::subject::parse_owners_key;
 
 use super::dice::Streams;
+use super::knobs::{Knobs, LEASE_MS, Sabotage};
+use super::owners::{DRIFT_PPM, Owners};
 use super::service::Service;
-use crate::backend::{Acked, Entry, Handed, KeyValue, Log, Memory, Message, Queue, Refusal, Stored, matches};
+use super::stats::Stats;
+use super::wire::{Alarm, Answer, Call, Failed, Kind, Pid, Request, What};
+use crate::backend::{Memory, Stored};
 
 /// After this time without an acknowledgement the outcome counts as unknown.
-const ACK_TIMEOUT_MS: u64 = 5_000;
+pub(super) const ACK_TIMEOUT_MS: u64 = 5_000;
 
 /// How long the answer to a workflow task is waited for.
 const TASK_TIMEOUT_MS: u64 = 10_000;
@@ -21,287 +25,15 @@ const TASK_TIMEOUT_MS: u64 = 10_000;
 /// Longest list of what happened last that is kept for a failure's report.
 const TRACE_LINES: usize = 3_000;
 
-/// A process. Numbers are not used again: a restarted process is a new one.
-pub(crate) type Pid = usize;
+/// Longest time in which nothing but the members' own messages happen that is played through while messages get
+/// lost. When nothing gets lost none is: it would change nothing.
+const PLAYED_MS: u64 = 5_000;
 
-/// A question that waits for its answer.
-pub(crate) type Call = u64;
+/// When every run begins.
+const BEGIN_MS: u64 = 1_700_000_000_000;
 
-/// How hard a run is made.
-#[derive(Debug, Clone)]
-pub(crate) struct Knobs {
-    /// Longest way of a message.
-    pub(crate) latency_ms: u64,
-    /// Messages lost on the way to the server, and acknowledgements lost on the way back, in a thousand.
-    pub(crate) lost: u64,
-    /// Core NATS messages lost, in a thousand.
-    pub(crate) core_lost: u64,
-    /// Crashes and pauses at each boundary, in a thousand.
-    pub(crate) crash: u64,
-    pub(crate) pause: u64,
-    /// Until when there are faults.
-    pub(crate) faults_until_ms: u64,
-    /// How many runs an orchestrator keeps in memory.
-    pub(crate) cached_runs: usize,
-    /// Records above this size become chains.
-    pub(crate) chunk_bytes: usize,
-    pub(crate) workers: usize,
-    pub(crate) slots: usize,
-    /// Restarts may take longer than the server remembers message ids.
-    pub(crate) long_outages: bool,
-}
-
-/// What is switched off to see whether the checkers notice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// Nothing.
-    None,
-    /// Records are appended without naming the last one.
-    NoFence,
-    /// Redelivered events are not recognised.
-    NoWatermark,
-    /// Effects are carried out before the record is stored.
-    EffectsFirst,
-    /// Events count as done before their effects are confirmed.
-    EarlyCheckpoint,
-    /// Tasks are published without ids.
-    NoTaskIds,
-    /// A successor does not look for what was never published.
-    NoRecovery,
-    /// Workers tell turns of the same record apart by nothing.
-    NoMarks,
-}
-
-/// What was injected and what happened, to prove that a run was a test.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Records stored.
-    pub commits: u64,
-    /// Planned faults: kills, pauses, caches that were dropped, streams that were full.
-    pub faults: u64,
-    /// Orchestrators that were killed.
-    pub orchestrator_crashes: u64,
-    /// Workers that were killed.
-    pub worker_crashes: u64,
-    /// Processes that were paused.
-    pub pauses: u64,
-    /// Messages that did not arrive.
-    pub lost_messages: u64,
-    /// Messages that arrived, and whose sender was not told.
-    pub lost_acks: u64,
-    /// Core NATS messages that did not arrive.
-    pub lost_core: u64,
-    /// Appends that lost against another writer.
-    pub fenced: u64,
-    /// Repeats that the server recognised.
-    pub duplicates: u64,
-    /// Messages refused for want of room.
-    pub full: u64,
-    /// Tasks that were handed out again.
-    pub redelivered: u64,
-    /// Runs dropped from memory.
-    pub evictions: u64,
-    /// Histories replayed by workers.
-    pub replays: u64,
-    /// Tasks that a successor found unpublished.
-    pub recovered: u64,
-    /// Events that were read again after a restart.
-    pub reread: u64,
-}
-
-impl Stats {
-    /// How many faults were injected.
-    #[must_use]
-    pub fn injected(&self) -> u64 {
-        self.faults
-            + self.orchestrator_crashes
-            + self.worker_crashes
-            + self.pauses
-            + self.lost_messages
-            + self.lost_acks
-            + self.lost_core
-            + self.full
-    }
-
-    /// Adds what happened in another run.
-    pub fn add(&mut self, other: &Self) {
-        for ((_, sum), (_, more)) in self.fields().into_iter().zip(other.clone().fields()) {
-            *sum += *more;
-        }
-    }
-
-    /// What never happened.
-    #[must_use]
-    pub fn missing(&self) -> Vec<&'static str> {
-        let mut copy = self.clone();
-        copy.fields().into_iter().filter(|(_, count)| **count == 0).map(|(name, _)| name).collect()
-    }
-
-    fn fields(&mut self) -> [(&'static str, &mut u64); 16] {
-        [
-            ("commits", &mut self.commits),
-            ("faults", &mut self.faults),
-            ("orchestrator_crashes", &mut self.orchestrator_crashes),
-            ("worker_crashes", &mut self.worker_crashes),
-            ("pauses", &mut self.pauses),
-            ("lost_messages", &mut self.lost_messages),
-            ("lost_acks", &mut self.lost_acks),
-            ("lost_core", &mut self.lost_core),
-            ("fenced", &mut self.fenced),
-            ("duplicates", &mut self.duplicates),
-            ("full", &mut self.full),
-            ("redelivered", &mut self.redelivered),
-            ("evictions", &mut self.evictions),
-            ("replays", &mut self.replays),
-            ("recovered", &mut self.recovered),
-            ("reread", &mut self.reread),
-        ]
-    }
-}
-
-/// A question to the server.
-#[derive(Debug, Clone)]
-pub(crate) enum Request {
-    Publish(Message),
-    /// Waits until there is something.
-    Events {
-        from: u64,
-    },
-    History {
-        subject: String,
-    },
-    TaskIds,
-    Last(Stream),
-    Entries(Bucket),
-    Get {
-        bucket: Bucket,
-        key: String,
-    },
-    /// Waits until there is a task.
-    Pull {
-        queue: Name,
-    },
-    Ack(Handed),
-    InProgress(Handed),
-    PurgeBelow {
-        stream: Stream,
-        sequence: u64,
-    },
-}
-
-/// An answer.
-#[derive(Debug, Clone)]
-pub(crate) enum Answer {
-    Published(Result<Acked, Failed>),
-    /// Messages, and how many more there are.
-    Events(Vec<Stored>, usize),
-    /// The messages of the subject, and the sequence of the last.
-    History(Vec<Stored>, u64),
-    /// The ids of the tasks that are there, and the sequence of the last.
-    TaskIds(Vec<String>, u64),
-    Last(u64),
-    Entries(Vec<(String, Vec<u8>)>),
-    Value(Option<Entry>),
-    Task(Handed),
-    /// A workflow task's reply; `None`: nobody listens. A late one finds nobody waiting.
-    Turn(Option<Vec<u8>>),
-    TimedOut,
-}
-
-/// Why a message is not known to be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failed {
-    Refused(Refusal),
-    Unknown,
-}
-
-/// What happens to a process.
-#[derive(Debug, Clone)]
-pub(crate) enum What {
-    /// Its beginning.
-    Begin,
-    Answer {
-        call: Call,
-        answer: Answer,
-    },
-    /// Something that it wanted to be told at this time.
-    Alarm(Alarm),
-    /// A workflow task for a worker.
-    Task {
-        body: Vec<u8>,
-        from: Pid,
-        call: Call,
-    },
-    /// A request to stop an activity, for a worker.
-    CancelActivity(Vec<u8>),
-    /// A worker is there.
-    Announced {
-        worker: String,
-    },
-    /// Drop what is cached.
-    Evict,
-    /// For the network: a request arrives at the server.
-    Arrives {
-        from: Pid,
-        call: Call,
-        request: Request,
-    },
-    /// For the network: tasks may be overdue.
-    Overdue,
-    /// For the simulation: a process dies.
-    Kill,
-    /// For the simulation: a process begins.
-    Spawn(Kind),
-    /// For the simulation: something goes wrong.
-    Fault,
-    /// For the server: streams take messages again.
-    Room(Stream),
-}
-
-/// Kinds of process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Orchestrator,
-    Worker,
-}
-
-/// What a process wants to be told when time has passed.
-#[derive(Debug, Clone)]
-pub(crate) enum Alarm {
-    /// Timers may be due.
-    Timers,
-    /// Checkpoints may have moved.
-    Checkpoint,
-    /// Summaries are compared with their histories.
-    Compare,
-    /// Go on with a workflow after a pause.
-    Resume(String),
-    /// Send an effect again.
-    Repeat(u64),
-    /// Go on with an activity.
-    Activity(u64),
-    /// Say that an activity is worked on.
-    Progress(u64),
-    /// A client's turn.
-    Client(u64),
-}
-
-/// Places where a process may die.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Point {
-    Staged,
-    AppendSent,
-    AppendStored,
-    BetweenEffects,
-    EffectsSent,
-    TimerWritten,
-    CheckpointSent,
-    TurnMade,
-    ActivityBegun,
-    EffectDone,
-    ReportSent,
-    ReportStored,
-}
+/// Where the keys of the `owners` bucket lie.
+pub(super) const OWNERS_PREFIX: &str = "$KV.STEPWELL_default_owners.";
 
 /// The server and the network.
 pub(crate) const SERVER: Pid = 0;
@@ -309,15 +41,17 @@ pub(crate) const SERVER: Pid = 0;
 pub(crate) const OUTSIDE: Pid = 1;
 
 #[derive(Debug, Clone)]
-struct Link {
-    alive: bool,
-    kind: Option<Kind>,
-    paused_until_ms: u64,
+pub(super) struct Link {
+    pub(super) alive: bool,
+    pub(super) kind: Option<Kind>,
+    pub(super) paused_until_ms: u64,
     /// When what was sent last arrives at the server, and when the server's last answer arrives.
     out_ms: u64,
     in_ms: u64,
-    /// Somebody else has taken over; it has not noticed yet.
-    zombie: bool,
+    /// How much faster its monotonic clock is than it should be, in a million.
+    drift_ppm: i64,
+    /// Until when it may publish, on its monotonic clock.
+    limit_ms: u64,
     name: String,
 }
 
@@ -332,6 +66,7 @@ pub(crate) struct World {
     pub(crate) knobs: Knobs,
     pub(crate) sabotage: Sabotage,
     pub(crate) stats: Stats,
+    pub(crate) owners: Owners,
     /// When each delivery of a task was handed out.
     pub(crate) handed_ms: BTreeMap<(u64, u64), u64>,
     /// When each message of HISTORY was stored.
@@ -340,13 +75,24 @@ pub(crate) struct World {
     pub(crate) events: Vec<Stored>,
     /// Runs whose records contradict the live state, and other things that can be seen only on the way.
     pub(crate) complaints: Vec<String>,
-    queue: BTreeMap<(u64, u64), (Pid, What)>,
+    /// Whether every partition is where it belongs and nobody is about to change that.
+    pub(crate) settled: bool,
+    /// When somebody last looked at what was old, in the time of members.
+    pub(super) stale_ms: u64,
+    /// Whether those that ended cleanly come back.
+    pub(crate) returning: bool,
+    pub(super) queue: BTreeMap<(u64, u64), (Pid, What)>,
     order: u64,
     calls: Call,
-    links: Vec<Link>,
-    event_readers: Vec<(Pid, Call, u64)>,
-    pulls: VecDeque<(Pid, Call, Name)>,
-    overdue_at_ms: Option<u64>,
+    numbers: u64,
+    /// Questions about who owns what.
+    background: BTreeSet<Call>,
+    /// Time that was skipped for members, because nothing would have happened to them.
+    skipped_ms: u64,
+    pub(super) links: Vec<Link>,
+    pub(super) event_readers: Vec<(Pid, Call, u32, u64)>,
+    pub(super) pulls: VecDeque<(Pid, Call, Name)>,
+    pub(super) overdue_at_ms: Option<u64>,
     traced: bool,
     trace: VecDeque<String>,
 }
@@ -355,7 +101,7 @@ impl World {
     pub(crate) fn new(seed: u64, partitions: u32, knobs: Knobs, sabotage: Sabotage) -> Self {
         let namespace = Namespace::default();
         let mut world = Self {
-            now_ms: 1_700_000_000_000,
+            now_ms: BEGIN_MS,
             server: Memory::new(namespace.clone(), partitions),
             namespace,
             partitions,
@@ -364,13 +110,20 @@ impl World {
             knobs,
             sabotage,
             stats: Stats::default(),
+            owners: Owners::default(),
             handed_ms: BTreeMap::new(),
             stored_ms: BTreeMap::new(),
             events: Vec::new(),
             complaints: Vec::new(),
+            settled: false,
+            stale_ms: 0,
+            returning: true,
             queue: BTreeMap::new(),
             order: 0,
             calls: 0,
+            numbers: 0,
+            background: BTreeSet::new(),
+            skipped_ms: 0,
             links: Vec::new(),
             event_readers: Vec::new(),
             pulls: VecDeque::new(),
@@ -387,16 +140,25 @@ impl World {
     /// A new process.
     pub(crate) fn connect(&mut self, kind: Option<Kind>, name: &str) -> Pid {
         let name = format!("{name}-{}", self.links.len());
+        let faster = self.dice.orchestrator.below(2 * DRIFT_PPM + 1);
+        let drift_ppm = i64::try_from(faster).unwrap_or(0) - i64::try_from(DRIFT_PPM).unwrap_or(0);
         self.links.push(Link {
             alive: true,
             kind,
             paused_until_ms: 0,
             out_ms: 0,
             in_ms: 0,
-            zombie: false,
+            drift_ppm,
+            limit_ms: 0,
             name,
         });
         self.links.len() - 1
+    }
+
+    /// A number that nothing else has.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
     }
 
     pub(crate) fn name_of(&self, pid: Pid) -> &str {
@@ -413,16 +175,6 @@ impl World {
         (0..self.links.len()).filter(of_kind).collect()
     }
 
-    /// Whether an orchestrator is there that nobody has taken over from.
-    pub(crate) fn has_orchestrator(&self) -> bool {
-        self.links.iter().any(|link| link.alive && !link.zombie && link.kind == Some(Kind::Orchestrator))
-    }
-
-    /// Whether somebody has taken over from an orchestrator.
-    pub(crate) fn is_zombie(&self, pid: Pid) -> bool {
-        self.links[pid].zombie
-    }
-
     pub(crate) fn paused(&self, pid: Pid) -> bool {
         self.links[pid].paused_until_ms > self.now_ms
     }
@@ -430,6 +182,51 @@ impl World {
     /// Whether faults are still injected.
     pub(crate) fn faulty(&self) -> bool {
         self.now_ms < self.knobs.faults_until_ms
+    }
+
+    /// From now on nothing goes wrong.
+    pub(crate) fn end_faults(&mut self) {
+        self.knobs.faults_until_ms = self.knobs.faults_until_ms.min(self.now_ms);
+        self.settled = false;
+    }
+
+    /// Whether nobody believes any more what was old when it was read, or is held.
+    pub(crate) fn is_clear(&self) -> bool {
+        let knows = self.faulty() || self.stale_ms == 0 || self.members_ms() > self.stale_ms + 2 * LEASE_MS;
+        knows && self.owners.is_free(self.members_ms())
+    }
+
+    /// The time that members go by, on a clock without fault.
+    pub(crate) fn members_ms(&self) -> u64 {
+        self.now_ms - self.skipped_ms - BEGIN_MS
+    }
+
+    /// The same for a process, which may be about to stand still: what it does then it does after that.
+    fn members_ms_of(&self, pid: Pid) -> u64 {
+        self.now_ms.max(self.links[pid].paused_until_ms) - self.skipped_ms - BEGIN_MS
+    }
+
+    /// A process's own monotonic clock.
+    pub(crate) fn monotonic_ms(&self, pid: Pid) -> u64 {
+        let real_ms = self.members_ms_of(pid);
+        let drift_ms = i64::try_from(real_ms).unwrap_or(0) * self.links[pid].drift_ppm / 1_000_000;
+        real_ms.saturating_add_signed(drift_ms)
+    }
+
+    /// Until when a process may publish, on its monotonic clock.
+    pub(crate) fn set_limit(&mut self, pid: Pid, limit_ms: u64) {
+        self.links[pid].limit_ms = limit_ms;
+    }
+
+    /// Whether a process may publish.
+    pub(crate) fn valid(&self, pid: Pid) -> bool {
+        self.sabotage == Sabotage::NoValidity || self.monotonic_ms(pid) < self.links[pid].limit_ms
+    }
+
+    /// A process publishes something for a partition that is not fenced.
+    pub(crate) fn publishes(&mut self, pid: Pid, member: &MemberId, partition: u32, what: &str) {
+        let at_ms = self.members_ms_of(pid);
+        self.owners.publishes(at_ms, member, partition, what);
     }
 
     /// Notes something for a failure's report.
@@ -440,7 +237,7 @@ impl World {
         if self.trace.len() == TRACE_LINES {
             self.trace.pop_front();
         }
-        let line = format!("{:>9} {:<16} {}", self.now_ms - 1_700_000_000_000, self.links[pid].name, text());
+        let line = format!("{:>9} {:<16} {}", self.now_ms - BEGIN_MS, self.links[pid].name, text());
         self.trace.push_back(line);
     }
 
@@ -459,15 +256,27 @@ impl World {
         self.at(from_ms + after_ms, pid, What::Alarm(alarm));
     }
 
-    /// The next thing that happens to a process other than the server. `None` when nothing is planned.
+    /// The next thing that happens to a process other than the server. `None` when nothing but the members' own
+    /// messages is left, and those change nothing any more.
     pub(crate) fn next(&mut self) -> Option<(Pid, What)> {
         loop {
+            let (&(at_ms, _), (_, what)) = self.queue.first_key_value()?;
+            if self.is_background(what) && self.settled {
+                let next_ms = self.next_foreground_ms()?;
+                let played_ms = if self.faulty() { PLAYED_MS } else { 0 };
+                if next_ms > at_ms + played_ms {
+                    self.skip(next_ms - at_ms);
+                    continue;
+                }
+            }
             let ((at_ms, order), (pid, what)) = self.queue.pop_first()?;
             self.now_ms = self.now_ms.max(at_ms);
             self.server.set_now(self.now_ms);
             if pid == SERVER {
                 match what {
-                    What::Arrives { from, call, request } => self.execute(from, call, request),
+                    What::Arrives { from, call, sent_ms, request } => {
+                        self.execute(from, call, sent_ms, request)
+                    }
                     What::Overdue => self.overdue(),
                     What::Room(stream) => self.server.set_full(stream, false),
                     other => return Some((pid, other)),
@@ -478,13 +287,58 @@ impl World {
             if !link.alive {
                 continue;
             }
-            if link.paused_until_ms > self.now_ms && !matches!(what, What::Kill) {
+            if link.paused_until_ms > self.now_ms {
                 // It finds everything in its order when it wakes up.
                 self.queue.insert((link.paused_until_ms, order), (pid, what));
                 continue;
             }
+            if let What::Answer { call, .. } = &what {
+                self.background.remove(call);
+            }
             return Some((pid, what));
         }
+    }
+
+    /// Whether anything is going to happen that is more than members telling each other that they are there.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.next_foreground_ms().is_some()
+    }
+
+    fn next_foreground_ms(&self) -> Option<u64> {
+        let live = |pid: Pid| pid == SERVER || self.links[pid].alive;
+        let next = self.queue.iter().find(|(_, (pid, what))| live(*pid) && !self.is_background(what));
+        next.map(|((at_ms, _), _)| *at_ms)
+    }
+
+    fn is_background(&self, what: &What) -> bool {
+        match what {
+            What::OwnersChanged | What::Alarm(Alarm::Member(_)) => true,
+            What::Answer { call, .. } | What::Arrives { call, .. } => self.background.contains(call),
+            What::Begin
+            | What::Alarm(Alarm::Engine(..) | Alarm::Activity(_) | Alarm::Progress(_) | Alarm::Client(_))
+            | What::Task { .. }
+            | What::CancelActivity(_)
+            | What::Announced { .. }
+            | What::Stop
+            | What::Evict
+            | What::Overdue
+            | What::Spawn(_)
+            | What::Fault
+            | What::Hold(_)
+            | What::Room(_) => false,
+        }
+    }
+
+    /// Lets members sleep for so long: nothing would happen to them.
+    fn skip(&mut self, for_ms: u64) {
+        let background = self.queue.iter().filter(|(_, (_, what))| self.is_background(what));
+        let keys: Vec<(u64, u64)> = background.map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(planned) = self.queue.remove(&key) {
+                self.queue.insert((key.0 + for_ms, key.1), planned);
+            }
+        }
+        self.skipped_ms += for_ms;
     }
 
     /// Asks the server.
@@ -498,19 +352,34 @@ impl World {
         let arrives_ms =
             (from_ms + self.dice.network.between(0, self.knobs.latency_ms)).max(self.links[from].out_ms);
         self.links[from].out_ms = arrives_ms;
-        let unreliable = matches!(request, Request::Publish(_) | Request::Ack(_) | Request::InProgress(_));
-        if unreliable && self.faulty() && self.dice.faults.chance(self.knobs.lost) {
+        if is_about_owners(&request) {
+            self.background.insert(call);
+        }
+        if is_unreliable(&request) && self.faulty() && self.dice.faults.chance(self.knobs.lost) {
             self.stats.lost_messages += 1;
-            if let Request::Publish(message) = &request {
-                let subject = message.subject.clone();
-                self.note(from, || format!("a message is lost: {subject}"));
-                let answer = Answer::Published(Err(Failed::Unknown));
-                self.at(from_ms + ACK_TIMEOUT_MS, from, What::Answer { call, answer });
-            }
+            let answer = match &request {
+                Request::Publish(message) => {
+                    let subject = message.subject.clone();
+                    self.note(from, || format!("a message is lost: {subject}"));
+                    Answer::Published(Err(Failed::Unknown))
+                }
+                Request::Revision(_) => Answer::Revision(None),
+                _ => return call,
+            };
+            self.at(from_ms + ACK_TIMEOUT_MS, from, What::Answer { call, answer });
             return call;
         }
-        self.at(arrives_ms, SERVER, What::Arrives { from, call, request });
+        let sent_ms = self.members_ms_of(from);
+        self.at(arrives_ms, SERVER, What::Arrives { from, call, sent_ms, request });
         call
+    }
+
+    /// The server answers.
+    pub(super) fn answer(&mut self, to: Pid, call: Call, answer: Answer) {
+        let way_ms = self.dice.network.between(0, self.knobs.latency_ms);
+        let arrives_ms = (self.now_ms + way_ms).max(self.links[to].in_ms);
+        self.links[to].in_ms = arrives_ms;
+        self.at(arrives_ms, to, What::Answer { call, answer });
     }
 
     /// Asks one worker, or any. The answer comes as [`Answer::Turn`] or [`Answer::TimedOut`].
@@ -558,222 +427,30 @@ impl World {
             }
         }
     }
+}
 
-    /// Whether the process dies here; it may also be paused and go on later.
-    pub(crate) fn dies_at(&mut self, pid: Pid, point: Point) -> bool {
-        if !self.faulty() || !self.alive(pid) {
-            return !self.alive(pid);
-        }
-        if self.dice.faults.chance(self.knobs.crash) {
-            self.note(pid, || format!("dies at {point:?}"));
-            self.kill(pid);
-            return true;
-        }
-        if self.dice.faults.chance(self.knobs.pause) {
-            self.note(pid, || format!("is paused at {point:?}"));
-            self.pause(pid);
-        }
-        false
-    }
+/// Whether a request may get lost.
+fn is_unreliable(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Publish(_)
+            | Request::Ack(_)
+            | Request::InProgress(_)
+            | Request::Owners
+            | Request::Revision(_)
+            | Request::Remove { .. }
+    )
+}
 
-    /// A process dies: what it sent last may or may not have left it.
-    pub(crate) fn kill(&mut self, pid: Pid) {
-        if !self.links[pid].alive {
-            return;
+/// Whether a request is of those that members make again and again.
+fn is_about_owners(request: &Request) -> bool {
+    match request {
+        Request::Owners | Request::Revision(_) | Request::Remove { .. } => true,
+        Request::Publish(message) => {
+            let key = message.subject.strip_prefix(OWNERS_PREFIX);
+            key.is_some_and(|key| parse_owners_key(key).is_some())
         }
-        self.links[pid].alive = false;
-        let in_flight: Vec<(u64, u64)> = self
-            .queue
-            .iter()
-            .filter(|(_, (_, what))| matches!(what, What::Arrives { from, .. } if *from == pid))
-            .map(|(key, _)| *key)
-            .collect();
-        let left = self.dice.faults.index(in_flight.len() + 1);
-        for key in &in_flight[left..] {
-            self.queue.remove(key);
-        }
-        self.event_readers.retain(|(reader, _, _)| *reader != pid);
-        // The server may not have noticed yet: a task that it hands to the dead waits for its redelivery.
-        if self.dice.faults.chance(500) {
-            self.pulls.retain(|(puller, _, _)| *puller != pid);
-        }
-        match self.links[pid].kind {
-            Some(Kind::Orchestrator) if self.links[pid].zombie => self.stats.orchestrator_crashes += 1,
-            Some(kind @ Kind::Orchestrator) => {
-                self.stats.orchestrator_crashes += 1;
-                let outage_ms = self.outage();
-                self.at(self.now_ms + outage_ms, SERVER, What::Spawn(kind));
-            }
-            Some(kind @ Kind::Worker) => {
-                self.stats.worker_crashes += 1;
-                let outage_ms = self.dice.faults.between(0, 20_000);
-                self.at(self.now_ms + outage_ms, SERVER, What::Spawn(kind));
-            }
-            None => {}
-        }
-    }
-
-    /// A process stands still. When it is an orchestrator, another one takes over, and the first goes on
-    /// for a moment when it wakes up, before it notices.
-    pub(crate) fn pause(&mut self, pid: Pid) {
-        if self.paused(pid) {
-            return;
-        }
-        self.stats.pauses += 1;
-        let pause_ms = match self.dice.faults.below(3) {
-            0 => self.dice.faults.between(1, 2_000),
-            1 => self.dice.faults.between(5_000, 20_000),
-            _ => self.dice.faults.between(20_000, 60_000),
-        };
-        self.links[pid].paused_until_ms = self.now_ms + pause_ms;
-        if self.links[pid].kind == Some(Kind::Orchestrator) && pause_ms >= 5_000 && !self.links[pid].zombie {
-            self.links[pid].zombie = true;
-            let taken_over_ms = self.dice.faults.between(5_000, 8_000);
-            self.at(self.now_ms + taken_over_ms, SERVER, What::Spawn(Kind::Orchestrator));
-            let notices_ms = self.dice.faults.between(0, 2_000);
-            self.at(self.now_ms + pause_ms + notices_ms, pid, What::Kill);
-        }
-    }
-
-    /// A zombie is gone; nobody is to take over from it.
-    pub(crate) fn bury(&mut self, pid: Pid) {
-        self.links[pid].alive = false;
-        self.event_readers.retain(|(reader, _, _)| *reader != pid);
-    }
-
-    fn outage(&mut self) -> u64 {
-        if self.knobs.long_outages && self.dice.faults.chance(200) {
-            return self.dice.faults.between(120_000, 300_000);
-        }
-        self.dice.faults.between(0, 8_000)
-    }
-
-    fn core_lost(&mut self) -> bool {
-        let lost = self.faulty() && self.dice.faults.chance(self.knobs.core_lost);
-        self.stats.lost_core += u64::from(lost);
-        lost
-    }
-
-    fn execute(&mut self, from: Pid, call: Call, request: Request) {
-        let answer = match request {
-            Request::Publish(message) => {
-                let published = self.publish(from, message);
-                if published.is_ok() && self.faulty() && self.dice.faults.chance(self.knobs.lost) {
-                    self.stats.lost_acks += 1;
-                    self.note(from, || "an acknowledgement is lost".into());
-                    let answer = Answer::Published(Err(Failed::Unknown));
-                    self.at(self.now_ms + ACK_TIMEOUT_MS, from, What::Answer { call, answer });
-                    return;
-                }
-                Answer::Published(published.map_err(Failed::Refused))
-            }
-            Request::Events { from: first } => {
-                self.event_readers.push((from, call, first));
-                return self.serve_readers();
-            }
-            Request::History { subject } => {
-                let messages = self.server.read(Stream::History, &subject, 0, usize::MAX);
-                let last = self.server.last_of(Stream::History, &subject);
-                Answer::History(messages, last)
-            }
-            Request::TaskIds => {
-                let all = stepwell_shared::subject::all_tasks(&self.namespace);
-                let tasks = self.server.read(Stream::Tasks, &all, 0, usize::MAX);
-                let last = tasks.last().map_or(0, |task| task.sequence);
-                Answer::TaskIds(tasks.into_iter().filter_map(|task| task.message_id).collect(), last)
-            }
-            Request::Last(stream) => Answer::Last(self.server.last_sequence(stream)),
-            Request::Entries(bucket) => Answer::Entries(self.server.entries(bucket)),
-            Request::Get { bucket, key } => Answer::Value(self.server.get(bucket, &key)),
-            Request::Pull { queue } => {
-                self.pulls.push_back((from, call, queue));
-                return self.serve_pulls();
-            }
-            Request::Ack(task) => return self.server.ack(&task),
-            Request::InProgress(task) => return self.server.in_progress(&task),
-            Request::PurgeBelow { stream, sequence } => return self.server.purge_below(stream, sequence),
-        };
-        self.answer(from, call, answer);
-    }
-
-    fn publish(&mut self, from: Pid, message: Message) -> Result<Acked, Refusal> {
-        let subject = message.subject.clone();
-        let published = self.server.publish(message);
-        self.note(from, || format!("{subject}: {published:?}"));
-        match published {
-            Ok(ack) => {
-                self.stats.duplicates += u64::from(ack.duplicate);
-                if matches("stepwell.*.history.>", &subject) {
-                    self.stored_ms.insert(ack.sequence, self.now_ms);
-                    self.stats.commits += 1;
-                } else if matches("stepwell.*.workflow.>", &subject) {
-                    let all = format!("stepwell.{}.event.>", self.namespace);
-                    self.events.extend(self.server.read(Stream::Events, &all, ack.sequence, 1));
-                    self.serve_readers();
-                } else if matches("stepwell.*.task.*", &subject) {
-                    self.serve_pulls();
-                }
-            }
-            Err(Refusal::WrongLastSequence) => self.stats.fenced += 1,
-            Err(Refusal::Full) => self.stats.full += 1,
-            Err(Refusal::NoStream) => self.complaints.push(format!("nobody listens on {subject}")),
-        }
-        published
-    }
-
-    fn answer(&mut self, to: Pid, call: Call, answer: Answer) {
-        let way_ms = self.dice.network.between(0, self.knobs.latency_ms);
-        let arrives_ms = (self.now_ms + way_ms).max(self.links[to].in_ms);
-        self.links[to].in_ms = arrives_ms;
-        self.at(arrives_ms, to, What::Answer { call, answer });
-    }
-
-    fn serve_readers(&mut self) {
-        let last = self.server.last_sequence(Stream::Events);
-        let all = format!("stepwell.{}.event.>", self.namespace);
-        for (pid, call, from) in std::mem::take(&mut self.event_readers) {
-            if from > last {
-                self.event_readers.push((pid, call, from));
-                continue;
-            }
-            let count = self.dice.network.index(12) + 1;
-            let mut messages = self.server.read(Stream::Events, &all, from, usize::MAX);
-            let more = messages.len().saturating_sub(count);
-            messages.truncate(count);
-            self.answer(pid, call, Answer::Events(messages, more));
-        }
-    }
-
-    fn serve_pulls(&mut self) {
-        for (pid, call, queue) in std::mem::take(&mut self.pulls) {
-            match self.server.take_task(&queue) {
-                Some(task) => {
-                    self.stats.redelivered += u64::from(task.num_delivered > 1);
-                    self.handed_ms.insert((task.sequence, task.num_delivered), self.now_ms);
-                    self.answer(pid, call, Answer::Task(task));
-                }
-                None => self.pulls.push_back((pid, call, queue)),
-            }
-        }
-        self.plan_overdue();
-    }
-
-    /// Plans to look for tasks that are overdue, if somebody waits for one.
-    fn plan_overdue(&mut self) {
-        let Some((_, _, queue)) = self.pulls.front() else { return };
-        let Some(at_ms) = self.server.next_overdue_ms(queue) else { return };
-        if self.overdue_at_ms.is_none_or(|planned| planned > at_ms) {
-            self.overdue_at_ms = Some(at_ms);
-            self.at(at_ms, SERVER, What::Overdue);
-        }
-    }
-
-    fn overdue(&mut self) {
-        if self.overdue_at_ms.is_some_and(|at_ms| at_ms > self.now_ms) {
-            return;
-        }
-        self.overdue_at_ms = None;
-        self.serve_pulls();
+        _ => false,
     }
 }
 

@@ -66,12 +66,12 @@ mod panics {
 mod foreign {
     use super::*;
 
-    /// Sleeps on the runtime's timer after the signal.
+    /// Sleeps on the runtime's timer after the signal; so long that it is not over before anybody looks.
     #[workflow(name = "deploy")]
     pub(super) async fn deploy(ctx: WorkflowContext) -> Result<String, WorkflowError> {
         let before = ctx.run(note, "before".to_owned()).await?;
         let number = ctx.receive(GO).await?;
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
         Ok(format!("{before} {number}"))
     }
 }

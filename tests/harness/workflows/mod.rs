@@ -81,6 +81,7 @@ pub fn all(version: deploy::Version) -> Vec<WorkflowCode> {
         WorkflowCode::of::<waiting::picky>(),
         WorkflowCode::of::<waiting::counts_to>(),
         WorkflowCode::of::<waiting::naps>(),
+        WorkflowCode::of::<waiting::sleeps_until>(),
         WorkflowCode::of::<waiting::answers>(),
     ];
     codes.extend(deploy::code(version));

@@ -1,6 +1,6 @@
 //! Workflows about signals, conditions, timers and queries.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use stepwell::prelude::*;
@@ -92,6 +92,17 @@ pub async fn naps(ctx: WorkflowContext, naps: Vec<u64>) -> Result<Vec<u128>, Wor
         took.push(ctx.now().duration_since(before).unwrap_or_default().as_millis());
     }
     Ok(took)
+}
+
+/// Sleeps until a time, in milliseconds since 1970; returns when it woke by its own clock.
+#[workflow]
+pub async fn sleeps_until(ctx: WorkflowContext, at_ms: u64) -> Result<u64, WorkflowError> {
+    ctx.sleep(Duration::from_millis(at_ms.saturating_sub(ms(ctx.now())))).await?;
+    Ok(ms(ctx.now()))
+}
+
+fn ms(time: SystemTime) -> u64 {
+    u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Answers queries while it counts the numbers that come, until a negative one.

@@ -165,6 +165,6 @@ fn unreadable_input<T>(name: &str, error: &serde_json::Error) -> ActivityError {
     ActivityError::from_failure(payload_failure(message))
 }
 
-fn payload_failure(message: String) -> Failure {
+pub(crate) fn payload_failure(message: String) -> Failure {
     Failure { non_retryable: true, ..Failure::new(FailureKind::Payload, message) }
 }

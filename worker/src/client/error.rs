@@ -1,6 +1,7 @@
 //! What can go wrong between a client and a workflow.
 
 use stepwell_connection::chunked;
+use stepwell_encryption::PayloadError;
 use stepwell_shared::api::ApiError;
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::failure::Failure;
@@ -33,7 +34,7 @@ pub enum RequestError {
     /// An id or name in it is not valid; it was not sent.
     #[error("the request was not sent: {0}")]
     Invalid(#[from] InvalidId),
-    /// A value in it could not be encoded or is too large; it was not sent.
+    /// A value in it could not be encoded or encrypted, or is too large; it was not sent.
     #[error("the request was not sent: {0}")]
     Payload(String),
     /// An answer could not be read.
@@ -110,6 +111,13 @@ impl RequestError {
 
     pub(crate) fn unavailable(stored: bool, reason: impl Into<String>) -> Self {
         Self::Unavailable { stored, reason: reason.into() }
+    }
+}
+
+impl From<PayloadError> for RequestError {
+    /// Of something that was not sent.
+    fn from(error: PayloadError) -> Self {
+        Self::Payload(error.to_string())
     }
 }
 

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use stepwell_encryption::{Place, shown};
 use stepwell_shared::api::{Description, HistoryAnswer, QueryAnswer, QueryRequest, RunRequest, Verdict};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::history::Record;
@@ -61,12 +62,11 @@ impl<O> WorkflowHandle<O> {
     /// # Errors
     /// As [`signal`](Self::signal).
     pub async fn signal_untyped(&self, name: &str, value: impl Serialize) -> Result<(), RequestError> {
-        let message = SignalMessage {
-            v: VERSION,
-            payload: payload("the signal", &value)?,
-            request_id: Some(Uuid::now_v7().to_string()),
-        };
-        self.send(EventAddress::Signal { name: Name::new(name)? }, &message).await
+        let (id, name) = (WorkflowId::new(&self.id)?, Name::new(name)?);
+        let mut payload = payload("the signal", &value)?;
+        self.client.payloads().seal(&id, Place::Signal(&name), &mut payload)?;
+        let message = SignalMessage { v: VERSION, payload, request_id: Some(Uuid::now_v7().to_string()) };
+        self.send(EventAddress::Signal { name }, &message).await
     }
 
     /// Asks the workflow to stop. Its code may clean up first; what it did is undone.
@@ -123,23 +123,27 @@ impl<O> WorkflowHandle<O> {
         self.query_payload(name, &argument).await
     }
 
-    /// Where the workflow stands and what it waits for.
+    /// Where the workflow stands and what it waits for. What this client cannot decrypt stays as it is stored.
     ///
     /// # Errors
     /// [`RequestError`]; with `not_found` when there is no such run.
     pub async fn describe(&self) -> Result<Description, RequestError> {
-        self.client.ask("describe", &self.request(0)).await
+        let mut description: Description = self.client.ask("describe", &self.request(0)).await?;
+        self.client.payloads().reveal_description(&mut description);
+        Ok(description)
     }
 
-    /// What is recorded of the run, oldest first.
+    /// What is recorded of the run, oldest first. What this client cannot decrypt stays as it is stored.
     ///
     /// # Errors
     /// [`RequestError`]; with `not_found` when there is no such run.
     pub async fn history(&self) -> Result<Vec<Record>, RequestError> {
+        let id = WorkflowId::new(&self.id)?;
         let mut records: Vec<Record> = Vec::new();
         loop {
             let after = records.last().map_or(0, |record| record.index);
-            let answer: HistoryAnswer = self.client.ask("history", &self.request(after)).await?;
+            let mut answer: HistoryAnswer = self.client.ask("history", &self.request(after)).await?;
+            answer.records.iter_mut().for_each(|record| self.client.payloads().reveal_record(&id, record));
             let nothing = answer.records.is_empty();
             records.extend(answer.records);
             if nothing || !answer.more {
@@ -179,16 +183,29 @@ impl<O> WorkflowHandle<O> {
         name: &str,
         argument: &impl Serialize,
     ) -> Result<R, RequestError> {
-        let request = QueryRequest {
-            id: self.id.clone(),
-            name: name.to_owned(),
-            argument: payload("the query's argument", argument)?,
-        };
-        let answer: QueryAnswer = self.client.ask("query", &request).await?;
+        let (id, query, payloads) = (WorkflowId::new(&self.id)?, Name::new(name)?, self.client.payloads());
+        let mut argument = payload("the query's argument", argument)?;
+        payloads.seal(&id, Place::QueryArgument(&query), &mut argument)?;
+        let request = QueryRequest { id: self.id.clone(), name: name.to_owned(), argument };
+        let mut answer: QueryAnswer =
+            self.client.ask("query", &request).await.map_err(|error| self.revealed(&id, &query, error))?;
+        let place = Place::QueryAnswer(&query);
+        let opened = payloads.open(&id, place, &mut answer.result);
+        opened.map_err(|error| RequestError::Answer(error.to_string()))?;
         answer.result.decode().map_err(|error| {
             let expected = std::any::type_name::<R>();
             RequestError::Answer(format!("it is not a `{expected}`: {error}"))
         })
+    }
+
+    /// The orchestrator passes on what the code said of a query.
+    fn revealed(&self, id: &WorkflowId, query: &Name, error: RequestError) -> RequestError {
+        let RequestError::Rejected(mut refused) = error else { return error };
+        let place = Place::QueryFailure(query);
+        if self.client.payloads().open_text(id, place, &mut refused.message).is_err() {
+            refused.message = shown(&refused.message).into_owned();
+        }
+        RequestError::Rejected(refused)
     }
 
     async fn resolve(

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 use stepwell_connection::{ConnectError, Connection, ConnectionOptions, JetStreamError};
+use stepwell_encryption::{Encryption, Payloads};
 use stepwell_shared::api::{ListAnswer, ListRequest, RejectedAnswer, WorkersAnswer};
 use stepwell_shared::subject::Bucket;
 use stepwell_worker_replay::WorkflowDefinition;
@@ -47,6 +48,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     connection: Connection,
+    payloads: Payloads,
     state: OnceCell<async_nats::jetstream::kv::Store>,
 }
 
@@ -78,7 +80,27 @@ impl Client {
     /// Uses a connection that stands.
     #[must_use]
     pub fn on(connection: Connection) -> Self {
-        Self(Arc::new(Inner { connection, state: OnceCell::new() }))
+        let payloads = Payloads::new(connection.namespace().clone(), None);
+        Self(Arc::new(Inner { connection, payloads, state: OnceCell::new() }))
+    }
+
+    /// The same client, which encrypts what it sends and decrypts what it gets; workers made of it do, too.
+    /// Everybody who is to read payloads of this namespace needs the keys.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use stepwell::{Client, KeyRing};
+    ///
+    /// let keys = KeyRing::read("/run/secrets/stepwell-keys")?;
+    /// let client = Client::connect("nats://127.0.0.1:4222").await?.encrypting(keys);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn encrypting(&self, encryption: impl Into<Encryption>) -> Self {
+        let connection = self.0.connection.clone();
+        let payloads = Payloads::new(connection.namespace().clone(), Some(encryption.into()));
+        Self(Arc::new(Inner { connection, payloads, state: OnceCell::new() }))
     }
 
     /// Starts a workflow under an id of your choice; at most one run of an id is open at a time.
@@ -124,7 +146,9 @@ impl Client {
     /// # Errors
     /// [`RequestError`] when no orchestrator answers or the request makes no sense.
     pub async fn list(&self, request: &ListRequest) -> Result<ListAnswer, RequestError> {
-        self.ask("list", request).await
+        let mut answer: ListAnswer = self.ask("list", request).await?;
+        answer.runs.iter_mut().for_each(|run| self.payloads().reveal_summary(run));
+        Ok(answer)
     }
 
     /// The workers that are known now.
@@ -147,6 +171,11 @@ impl Client {
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.0.connection
+    }
+
+    /// How payloads are encrypted.
+    pub(crate) fn payloads(&self) -> &Payloads {
+        &self.0.payloads
     }
 
     /// The `state` bucket, opened once.

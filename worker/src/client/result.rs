@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use stepwell_encryption::{Place, shown};
 use stepwell_shared::encoding::decode;
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::ids::WorkflowId;
@@ -34,9 +35,13 @@ enum Seen {
 
 pub(crate) async fn result<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> Result<O, ResultError> {
     let summary = closed(handle).await?;
-    match summary.status {
+    let payloads = handle.client().payloads();
+    let RunSummary { workflow_id: id, run_id, status, mut failure, result, .. } = summary;
+    match status {
         Status::Completed => {
-            let result = summary.result.unwrap_or_else(Payload::null);
+            let mut result = result.unwrap_or_else(Payload::null);
+            let opened = payloads.open(&id, Place::WorkflowResult(&run_id), &mut result);
+            opened.map_err(|error| RequestError::Answer(error.to_string()))?;
             result.decode().map_err(|error| ResultError::Type {
                 expected: std::any::type_name::<O>(),
                 reason: error.to_string(),
@@ -49,7 +54,14 @@ pub(crate) async fn result<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> R
         | Status::Cancelled
         | Status::Terminated
         | Status::TimedOut
-        | Status::Compensated) => Err(ResultError::Failed { status, failure: summary.failure }),
+        | Status::Compensated) => {
+            if let Some(failure) = &mut failure
+                && payloads.open_failure(&id, &run_id, None, failure).is_err()
+            {
+                failure.message = shown(&failure.message).into_owned();
+            }
+            Err(ResultError::Failed { status, failure })
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
+use stepwell_encryption::Place;
 use stepwell_shared::api::{ApiError, Verdict};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::error_code::ErrorCode;
@@ -92,10 +93,13 @@ impl<O> Start<O> {
     async fn send(self) -> Result<WorkflowHandle<O>, StartError> {
         let id = WorkflowId::new(&self.id).map_err(RequestError::Invalid)?;
         let workflow_type = Name::new(&self.workflow_type).map_err(RequestError::Invalid)?;
+        let mut input = self.input?;
+        let place = Place::WorkflowInput(&workflow_type);
+        self.client.payloads().seal(&id, place, &mut input).map_err(RequestError::from)?;
         let message = StartMessage {
             v: VERSION,
             queue: Name::new(&self.queue).map_err(RequestError::Invalid)?,
-            input: self.input?,
+            input,
             request_id: Some(self.request_id.unwrap_or_else(for_this_call)),
             run_timeout_ms: self.run_timeout.map(ms),
             execution_timeout_ms: self.execution_timeout.map(ms),

@@ -201,7 +201,7 @@ async fn an_attempt_without_heartbeats_is_stopped_and_its_last_word_is_kept() {
     let bucket = world.connection.jetstream().get_key_value("STEPWELL_default_heartbeats").await.unwrap();
     let written = within(async {
         loop {
-            if let Some(written) = bucket.get("run-1.1").await.unwrap() {
+            if let Some(written) = bucket.get("work.run-1.1").await.unwrap() {
                 return written;
             }
         }
@@ -290,7 +290,7 @@ async fn a_task_that_somebody_had_before_is_reported_as_lost() {
         let message = within(taken.next()).await.expect("a task").expect("a task");
         message.ack_with(async_nats::jetstream::AckKind::Nak(None)).await.expect("handed back");
     }
-    let key = subject::heartbeat_key(&run_id(), StepId::Action(2));
+    let key = subject::heartbeat_key(&queue(), &run_id(), StepId::Action(2));
     let subject = stepwell::shared::subject::Bucket::Heartbeats.subject(world.connection.namespace(), &key);
     let written = world.connection.publisher().publish(subject, None, "7".into()).await.unwrap();
     written.await.unwrap();

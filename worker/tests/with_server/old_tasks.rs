@@ -5,14 +5,16 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use stepwell::shared::encoding::{VERSION, decode, encode};
 use stepwell::shared::ids::WorkerId;
-use stepwell::shared::message::Outcome;
-use stepwell::shared::subject::{self, Bucket};
+use stepwell::shared::message::{Outcome, ReportMessage};
+use stepwell::shared::subject::{self, Bucket, EventAddress};
 use stepwell::shared::task::{ActivityTask, HeldTasks, RollCall};
-use stepwell::{ActivityCode, FailureKind, Worker};
+use stepwell::{ActivityCode, CancellationToken, FailureKind, Worker};
 use stepwell_connection::clock::now_ms;
 use tokio::sync::Mutex;
 
-use crate::support::{World, queue, run_id, task, within};
+use crate::support::{QUEUE, World, json, queue, run_id, task, within};
+
+const TASKS: &str = "STEPWELL_default_TASKS";
 
 /// An activity that notes the inputs with which it was begun.
 fn noting(worker: Worker) -> (Worker, Arc<Mutex<Vec<u32>>>) {
@@ -26,6 +28,93 @@ fn noting(worker: Worker) -> (Worker, Arc<Mutex<Vec<u32>>>) {
         }
     });
     (worker.activity_code(code), begun)
+}
+
+/// Stores the result of a task, as a worker does that dies before it acknowledges the task.
+async fn report_ended(world: &World, task: &ActivityTask) {
+    let report = ReportMessage {
+        v: VERSION,
+        attempt: task.attempt,
+        token: task.token.clone(),
+        outcome: Outcome::Completed { result: json(0) },
+        worker: None,
+        schedule_to_start_ms: None,
+        execution_ms: None,
+    };
+    let address = EventAddress::Report { run_id: task.run_id.clone(), step: task.step };
+    let subject = subject::event(world.connection.namespace(), &task.workflow_id, &address);
+    let sent = world.connection.publisher().publish(subject, None, encode(&report).into()).await;
+    sent.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_made_anew_brings_nothing_that_has_ended() {
+    let world = World::new().await;
+    let (worker, begun) = noting(world.worker().await);
+    let _worker = world.run(worker).await;
+    world.consumer().await;
+    // The worker waits for a task, and does not get this one.
+    let pause = serde_json::json!({ "pause_until": "2100-01-01T00:00:00Z" });
+    let _: serde_json::Value =
+        world.connection.api(format!("CONSUMER.PAUSE.{TASKS}.{QUEUE}"), &pause).await.unwrap();
+    let old = task("note", 1, 1);
+    world.publish(&old).await;
+    report_ended(&world, &old).await;
+    let tasks = world.connection.jetstream().get_stream(TASKS).await.unwrap();
+    tasks.delete_consumer(QUEUE).await.unwrap();
+    world.until_empty().await;
+    assert!(begun.lock().await.is_empty());
+    world.publish(&task("note", 2, 2)).await;
+    world.until_empty().await;
+    assert_eq!(*begun.lock().await, [2]);
+}
+
+#[tokio::test]
+async fn a_consumer_that_was_made_anew_without_a_word_brings_nothing_that_has_ended() {
+    let world = World::new().await;
+    let (worker, begun) = noting(world.worker().await.max_concurrent_activities(1));
+    let go_on = CancellationToken::new();
+    let gate = go_on.clone();
+    let worker = worker.activity_code(ActivityCode::from_fn("wait", move |_, input| {
+        let gate = gate.clone();
+        async move {
+            gate.cancelled().await;
+            Ok(input)
+        }
+    }));
+    let mut reports = world.reports().await;
+    let _worker = world.run(worker).await;
+    // While it is at this one the worker asks for no other, and is not told what becomes of the consumer.
+    world.publish(&ActivityTask { maximum_attempts: Some(1), ..task("wait", 1, 1) }).await;
+    assert_eq!(reports.outcome().await, Outcome::Started {});
+    let old = task("note", 2, 2);
+    world.publish(&old).await;
+    let mut taken = world.consumer().await.fetch().max_messages(1).messages().await.unwrap();
+    within(taken.next()).await.unwrap().unwrap();
+    report_ended(&world, &old).await;
+    let tasks = world.connection.jetstream().get_stream(TASKS).await.unwrap();
+    tasks.delete_consumer(QUEUE).await.unwrap();
+    world.consumer().await;
+    go_on.cancel();
+    world.until_empty().await;
+    assert!(begun.lock().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_published_again_and_has_ended_is_not_begun() {
+    let world = World::new().await;
+    let (worker, begun) = noting(world.worker().await);
+    let _worker = world.run(worker).await;
+    let mut reports = world.reports().await;
+    // Both are new to the worker and to the server.
+    let ended = task("note", 1, 1);
+    report_ended(&world, &ended).await;
+    assert_eq!(reports.next().await.0, "run-1.1");
+    world.publish_again(&ended).await;
+    world.publish_again(&task("note", 2, 2)).await;
+    assert_eq!(reports.next().await.0, "run-1.2");
+    world.until_empty().await;
+    assert_eq!(*begun.lock().await, [2]);
 }
 
 #[tokio::test]

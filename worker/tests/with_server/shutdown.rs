@@ -96,7 +96,18 @@ async fn nothing_is_taken_after_the_end() {
     for seq in 2..=4 {
         world.publish(&task("stubborn", seq, seq)).await;
     }
-    let info = world.consumer().await.get_info().await.unwrap();
+    let consumer = world.consumer().await;
+    // The server counts a moment after it has stored them.
+    let info = within(async {
+        loop {
+            let info = consumer.get_info().await.unwrap();
+            if info.num_pending + info.num_ack_pending as u64 == 3 {
+                break info;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let info = info.await;
     assert_eq!((info.num_pending, info.num_ack_pending), (3, 0));
     // The next worker makes their first attempts.
     let (worker, mut began, open) = activities(world.worker().await);

@@ -7,13 +7,20 @@ use async_nats::{HeaderMap, Subscriber};
 use futures_util::{Stream, StreamExt};
 use serde::Serialize;
 use stepwell::shared::announce::Announcement;
-use stepwell::shared::encoding::{VERSION, decode, encode};
-use stepwell::shared::headers::MESSAGE_ID;
+use stepwell::shared::api::{
+    ApiAnswer, AttemptAnswer, AttemptRequest, ReplayAnswer, ReplayRequest, Reported,
+};
+use stepwell::shared::encoding::{VERSION, decode, decode_unversioned, encode};
+use stepwell::shared::headers::{MESSAGE_ID, REPEATED};
 use stepwell::shared::ids::{Name, RunId, StepId, WorkflowId};
 use stepwell::shared::message::{Outcome, ReportMessage};
-use stepwell::shared::subject;
+use stepwell::shared::subject::{self, Bucket};
+use stepwell::shared::summary::RunSummary;
 use stepwell::shared::task::ActivityTask;
 use stepwell::{CancellationToken, Client, Connection, Failure, Payload, Worker, WorkerError};
+use stepwell_connection::chunked;
+use stepwell_connection::history::read_history;
+use stepwell_connection::page::read_page;
 use stepwell_connection::provision::{ProvisionOptions, ensure_queue, provision};
 use stepwell_nats_server::{NatsServer, find};
 use tokio::task::JoinHandle;
@@ -52,6 +59,7 @@ impl World {
         let server = NatsServer::builder(find().expect("a nats-server binary; set STEPWELL_NATS_SERVER"));
         let server = server.start().expect("the server starts");
         let connection = client(&server).await.connection().clone();
+        stand_in(&connection).await;
         Self { server, connection }
     }
 
@@ -92,9 +100,19 @@ impl World {
         self.publish_body(&task.idempotency_key, encode(task)).await;
     }
 
+    /// The same, by somebody who may have done so before.
+    pub(crate) async fn publish_again(&self, task: &ActivityTask) {
+        let mut headers = HeaderMap::new();
+        headers.insert(REPEATED, "1");
+        self.publish_with(headers, &task.idempotency_key, encode(task)).await;
+    }
+
     /// Puts any body on the queue.
     pub(crate) async fn publish_body(&self, id: &str, body: Vec<u8>) {
-        let mut headers = HeaderMap::new();
+        self.publish_with(HeaderMap::new(), id, body).await;
+    }
+
+    async fn publish_with(&self, mut headers: HeaderMap, id: &str, body: Vec<u8>) {
         headers.insert(MESSAGE_ID, id);
         let subject = subject::task(self.connection.namespace(), &queue());
         let sent = self.connection.publisher().publish(subject, Some(headers), body.into()).await;
@@ -163,6 +181,70 @@ impl Reports {
             | Outcome::Refused { .. }) => panic!("no failure: {other:?}"),
         }
     }
+}
+
+/// Answers what workers ask orchestrators, in their place and without looking at tokens. Where there is a real
+/// one, one of the two answers.
+async fn stand_in(connection: &Connection) {
+    let namespace = connection.namespace().clone();
+    let group = "q".to_owned();
+    let mut replays =
+        connection.client().queue_subscribe(subject::api(&namespace, "replay"), group.clone()).await.unwrap();
+    let mut attempts =
+        connection.client().queue_subscribe(subject::api(&namespace, "attempt"), group).await.unwrap();
+    connection.client().flush().await.unwrap();
+    let other = connection.clone();
+    tokio::spawn(async move {
+        while let Some(message) = replays.next().await {
+            let request: ReplayRequest = decode_unversioned(&message.payload).unwrap();
+            let id = WorkflowId::new(&request.id).unwrap();
+            let history = subject::history(other.namespace(), &id, 16);
+            let history = read_history(&other, &history, request.from_sequence).await.unwrap();
+            let records = history.records.into_iter().map(|stored| stored.record);
+            let answer = ReplayAnswer { records: records.collect(), next_sequence: None };
+            answer_with(&other, message.reply, answer).await;
+        }
+    });
+    let other = connection.clone();
+    tokio::spawn(async move {
+        while let Some(message) = attempts.next().await {
+            let request: AttemptRequest = decode_unversioned(&message.payload).unwrap();
+            let answer = attempt(&other, &request).await;
+            answer_with(&other, message.reply, answer).await;
+        }
+    });
+}
+
+async fn answer_with(connection: &Connection, reply: Option<async_nats::Subject>, answer: impl Serialize) {
+    let body = encode(&ApiAnswer::Ok(answer));
+    chunked::reply(connection.client(), reply.unwrap(), body).await.unwrap();
+}
+
+async fn attempt(connection: &Connection, request: &AttemptRequest) -> AttemptAnswer {
+    let id = WorkflowId::new(&request.id).unwrap();
+    let run_id = RunId::new(&request.run_id).unwrap();
+    let subject = subject::stored_reports(connection.namespace(), &id, &run_id, request.step);
+    let page = read_page(connection, subject::Stream::Events, &subject, 1).await.unwrap();
+    let mut reported = Reported::Nothing {};
+    for message in page.messages {
+        let report: ReportMessage = decode(&message.body).unwrap();
+        if report.token != request.token || report.attempt != request.attempt {
+            continue;
+        }
+        match report.outcome {
+            Outcome::Started {} => reported = Reported::Begun { worker: report.worker },
+            Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => {
+                reported = Reported::Ended {};
+                break;
+            }
+            Outcome::Refused { .. } => {}
+        }
+    }
+    let state = connection.bucket(Bucket::State).await.unwrap();
+    let summary = state.get(subject::state_key(&id)).await.unwrap();
+    let summary: Option<RunSummary> = summary.map(|summary| decode(&summary).unwrap());
+    let run_closed = summary.is_some_and(|summary| summary.run_id == run_id && summary.status.closed());
+    AttemptAnswer { reported, run_closed }
 }
 
 /// A task for the step of run `run-1`.

@@ -7,7 +7,7 @@ use stepwell::prelude::*;
 use stepwell::shared::command::Command;
 use stepwell::shared::encoding::{VERSION, decode, encode};
 use stepwell::shared::history::{Event, Record, RunStarted, StallKind, Turn};
-use stepwell::shared::ids::{WorkerId, WorkflowId};
+use stepwell::shared::ids::{RunId, WorkerId, WorkflowId};
 use stepwell::shared::subject;
 use stepwell::shared::task::{Answer, Work, WorkflowTask, WorkflowTaskReply};
 use stepwell_connection::chunked;
@@ -76,11 +76,13 @@ struct Run {
     records: Vec<Record>,
     first_sequence: u64,
     worker: Option<WorkerId>,
+    /// How many records are handed over with a task.
+    handed: usize,
 }
 
 impl Run {
     async fn new(world: World, workflow: &'static str) -> Self {
-        Self { world, workflow, records: Vec::new(), first_sequence: 0, worker: None }
+        Self { world, workflow, records: Vec::new(), first_sequence: 0, worker: None, handed: 0 }
     }
 
     fn id() -> WorkflowId {
@@ -95,8 +97,9 @@ impl Run {
         self.records.iter().rev().find(|record| record.turn.is_some()).map_or(0, |record| record.index)
     }
 
-    async fn ask(&self, work: Work) -> WorkflowTaskReply {
-        let task = WorkflowTask {
+    fn task(&self, work: Work) -> WorkflowTask {
+        WorkflowTask {
+            records: self.records.iter().take(self.handed).cloned().collect(),
             v: VERSION,
             workflow_id: Self::id(),
             run_id: run_id(),
@@ -106,14 +109,23 @@ impl Run {
             after: self.after(),
             mark: None,
             next_mark: None,
+            replay_token: None,
             work,
+        }
+    }
+
+    async fn ask(&self, work: Work) -> WorkflowTaskReply {
+        let (connection, task) = (&self.world.connection, encode(&self.task(work)));
+        let answer = match &self.worker {
+            Some(worker) => {
+                let subject = subject::sticky_workflow_task(connection.namespace(), &queue(), worker);
+                chunked::request_packed(connection, subject, task, PATIENCE).await
+            }
+            None => {
+                let subject = subject::workflow_task(connection.namespace(), &queue());
+                chunked::request(connection, subject, task, PATIENCE).await
+            }
         };
-        let namespace = self.world.connection.namespace();
-        let subject = match &self.worker {
-            Some(worker) => subject::sticky_workflow_task(namespace, &queue(), worker),
-            None => subject::workflow_task(namespace, &queue()),
-        };
-        let answer = chunked::request(&self.world.connection, subject, encode(&task), PATIENCE).await;
         decode(&answer.expect("an answer")).expect("a reply")
     }
 
@@ -153,6 +165,7 @@ impl Run {
     async fn step(&mut self, event: Event) -> (Vec<Command>, bool) {
         let reply = self.turn(std::slice::from_ref(&event)).await;
         let Answer::Commands { commands } = reply.answer else { panic!("no commands: {:?}", reply.answer) };
+        assert!(reply.takes_packs);
         self.worker = Some(reply.worker);
         self.record(vec![event], commands.clone()).await;
         (commands, reply.replayed)
@@ -247,6 +260,24 @@ async fn another_worker_goes_on_from_the_history() {
 }
 
 #[tokio::test]
+async fn records_that_come_with_the_task_are_not_asked_for() {
+    let world = World::new().await;
+    let _worker = worker(&world, 0).await;
+    let mut run = Run::new(world, "eight_times").await;
+    run.step(started("eight_times", 1)).await;
+    run.step(completed(1, 2)).await;
+    let history = run.world.connection.jetstream().get_stream("STEPWELL_default_HISTORY").await.unwrap();
+    history.purge().await.unwrap();
+    run.handed = 2;
+    let reply = run.turn(&[completed(2, 4)]).await;
+    let Answer::Commands { commands } = reply.answer else { panic!("{:?}", reply.answer) };
+    assert_eq!((asked(&commands), reply.replayed), (4, true));
+    // Those that do not reach far enough are no use.
+    run.handed = 1;
+    assert_eq!(run.stalled(completed(2, 4)).await.0, StallKind::TaskTimeout);
+}
+
+#[tokio::test]
 async fn code_that_contradicts_the_history_stalls() {
     let world = World::new().await;
     let _worker = worker(&world, 0).await;
@@ -318,6 +349,33 @@ async fn queries_are_answered_from_the_state_as_it_is() {
         // Closed runs answer, too.
         assert_eq!(run.query("steps").await.answer, Answer::QueryResult { result: json(3) });
     }
+}
+
+#[tokio::test]
+async fn tasks_that_come_in_one_message_are_answered_each() {
+    let world = World::new().await;
+    let _worker = worker(&world, 10).await;
+    let mut run = Run::new(world, "eight_times").await;
+    run.step(started("eight_times", 1)).await;
+    run.step(completed(1, 2)).await;
+    let (connection, worker) = (&run.world.connection, run.worker.clone().unwrap());
+    let subject = subject::sticky_workflow_task(connection.namespace(), &queue(), &worker);
+    let query = |query| encode(&run.task(Work::Query { name: name(query), argument: json(()) }));
+    let mut talk = run.task(Work::Turn { at_ms: 1, events: vec![started("talkative", 0)], index: 1 });
+    (talk.workflow_type, talk.run_id, talk.after) = (name("talkative"), RunId::new("other").unwrap(), 0);
+    let tasks = [query("steps"), b"{\"v\":1".to_vec(), query("stepz"), encode(&talk), query("steps")];
+    let asks = tasks.map(|task| chunked::request_packed(connection, subject.clone(), task, PATIENCE));
+    let answers = futures_util::future::join_all(asks).await;
+    let answers =
+        answers.into_iter().map(|answer| decode::<WorkflowTaskReply>(&answer.unwrap()).unwrap().answer);
+    let answers: Vec<Answer> = answers.collect();
+    assert_eq!(answers[0], Answer::QueryResult { result: json(1) });
+    let stalled = |answer: &Answer| matches!(answer, Answer::Stalled { kind: StallKind::InvalidTurn, .. });
+    assert!(stalled(&answers[1]), "{:?}", answers[1]);
+    assert!(matches!(answers[2], Answer::QueryFailed { .. }), "{:?}", answers[2]);
+    // Larger than a message.
+    assert!(matches!(&answers[3], Answer::Commands { commands } if commands.len() == 5), "{:?}", answers[3]);
+    assert_eq!(answers[4], answers[0]);
 }
 
 /// What is logged on a thread.

@@ -133,7 +133,7 @@ struct TasksState {
 }
 
 /// How many tasks each queue has that are not finished.
-async fn tasks(connection: &Connection) -> BTreeMap<String, u64> {
+pub(super) async fn tasks(connection: &Connection) -> BTreeMap<String, u64> {
     let name = Stream::Tasks.name(connection.namespace());
     let filter = json!({ "subjects_filter": subject::all_tasks(connection.namespace()) });
     let info: Result<TasksInfo, _> = connection.api(format!("STREAM.INFO.{name}"), &filter).await;

@@ -1,6 +1,7 @@
 //! What was found, as text and as JSON.
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::text;
 
@@ -33,6 +34,9 @@ pub(super) struct Check {
     /// What to do, if there is something to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) advice: Option<String>,
+    /// Numbers for programs, where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) details: Option<Value>,
 }
 
 /// What failures would cost, in plain words.
@@ -77,6 +81,13 @@ impl Report {
         self.push(name, Status::Problem, found.into(), Some(advice));
     }
 
+    /// Adds numbers to what was said last.
+    pub(super) fn details(&mut self, details: Value) {
+        if let Some(last) = self.checks.last_mut() {
+            last.details = Some(details);
+        }
+    }
+
     pub(super) fn problems(&self) -> usize {
         self.checks.iter().filter(|check| check.status == Status::Problem).count()
     }
@@ -112,7 +123,7 @@ impl Report {
 
     fn push(&mut self, name: &str, status: Status, found: String, advice: Option<&str>) {
         let advice = advice.filter(|advice| !advice.is_empty()).map(str::to_owned);
-        self.checks.push(Check { name: name.to_owned(), status, found, advice });
+        self.checks.push(Check { name: name.to_owned(), status, found, advice, details: None });
     }
 }
 

@@ -8,15 +8,15 @@ use stepwell_connection::{Connection, ConnectionOptions};
 use stepwell_shared::subject::Stream;
 
 use super::report::Report;
-use super::streams::bytes;
 use crate::api::Api;
+use crate::text;
 use crate::times::{millis, span};
 
 /// From here on correctness fixes of clustered JetStream are in that older versions lack.
 const RECOMMENDED: (i64, i64, i64) = (2, 14, 6);
 
 /// Share of the storage in use that is worth a warning, in percent.
-const STORAGE_WARNING_PERCENT: u64 = 75;
+pub(super) const STORAGE_WARNING_PERCENT: u64 = 75;
 
 /// Difference between two clocks that is worth a warning, in milliseconds. Timers fire by the
 /// orchestrator's clock.
@@ -37,11 +37,6 @@ pub(super) async fn check(api: &Api, options: &ConnectionOptions, report: &mut R
     }
     storage(connection, report).await;
     clock(connection, report).await;
-    report.note(
-        "sync interval",
-        "not visible to clients; nats-server's default is two minutes",
-        "see below what that means in a power cut",
-    );
 }
 
 #[derive(Deserialize)]
@@ -63,10 +58,10 @@ async fn storage(connection: &Connection, report: &mut Report) {
         Ok(account) => account,
         Err(error) => return report.warning("storage", format!("not known: {error}"), ""),
     };
-    let used = bytes(account.storage);
+    let used = text::bytes(account.storage);
     match u64::try_from(account.limits.max_storage) {
         Ok(limit) if limit > 0 => {
-            let found = format!("{used} of {} in use", bytes(limit));
+            let found = format!("{used} of {} in use", text::bytes(limit));
             if account.storage.saturating_mul(100) / limit >= STORAGE_WARNING_PERCENT {
                 report.warning(
                     "storage",

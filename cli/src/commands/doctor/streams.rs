@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::jetstream::stream::{Config, Info};
+use async_nats::jetstream::stream::{Config, Info, PersistenceMode};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use stepwell_connection::Connection;
 use stepwell_connection::provision::{
-    Difference, ProvisionError, ProvisionOptions, differences, layout, settings, stream_info,
+    Difference, ProvisionError, ProvisionOptions, Settings, differences, layout, settings, stream_info,
 };
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::subject::{self, Stream};
@@ -15,6 +15,7 @@ use stepwell_shared::subject::{self, Stream};
 use super::report::Report;
 use crate::api::Api;
 use crate::text;
+use crate::times::{millis, span};
 
 /// Share of a stream's limit in use that is worth a warning, in percent.
 const FULL_WARNING_PERCENT: u64 = 75;
@@ -24,10 +25,12 @@ const FULL_WARNING_PERCENT: u64 = 75;
 pub(super) struct Streams {
     /// The fewest replicas that one of them has.
     pub(super) replicas: usize,
+    /// The most replicas of one of them that are not up to date now.
+    pub(super) missing: usize,
 }
 
 /// Looks at all of them; `None` when they cannot be seen.
-pub(super) async fn check(api: &Api, report: &mut Report) -> Option<Streams> {
+pub(super) async fn check(api: &Api, report: &mut Report) -> Option<(Streams, Settings)> {
     let connection = api.connection();
     let settings = match settings(connection).await {
         Ok(settings) => settings,
@@ -44,14 +47,15 @@ pub(super) async fn check(api: &Api, report: &mut Report) -> Option<Streams> {
         Ok(None) | Err(_) => 1,
     };
     let options = ProvisionOptions { replicas, ..ProvisionOptions::default() };
-    let mut fewest = replicas;
+    let mut seen = Streams { replicas, missing: 0 };
     for wanted in layout(connection.namespace(), &settings, &options) {
         if let Some(info) = one(connection, &wanted, report).await {
-            fewest = fewest.min(info.config.num_replicas);
+            seen.replicas = seen.replicas.min(info.config.num_replicas);
+            seen.missing = seen.missing.max(lagging(&info).len());
         }
     }
     rejected(connection, report).await;
-    Some(Streams { replicas: fewest })
+    Some((seen, settings))
 }
 
 async fn one(connection: &Connection, wanted: &Config, report: &mut Report) -> Option<Info> {
@@ -59,7 +63,9 @@ async fn one(connection: &Connection, wanted: &Config, report: &mut Report) -> O
     let info = match stream_info(connection, name).await {
         Ok(Some(info)) => info,
         Ok(None) => {
-            report.problem(name, "does not exist", "an orchestrator creates it when it starts");
+            let advice = "orchestrators refuse to start when it was there before: restore a backup, or see \
+                          \"The orchestrator does not start\" in docs/errors.md";
+            report.problem(name, "does not exist", advice);
             return None;
         }
         Err(error) => {
@@ -81,13 +87,13 @@ async fn one(connection: &Connection, wanted: &Config, report: &mut Report) -> O
         let found = format!("{found}; not up to date: {}", lagging.join(", "));
         report.warning(name, found, "look after these servers; with one more away the stream stands still");
     } else if limit > 0 && info.state.bytes.saturating_mul(100) / limit >= FULL_WARNING_PERCENT {
-        let found = format!("{found} of {}", bytes(limit));
         report.warning(name, found, "new work is refused when it is full; start workers or raise max_bytes");
     } else if all.is_empty() {
         report.ok(name, found);
     } else {
         report.warning(name, format!("{found}; {}", text(false)), "streams should have the same replicas");
     }
+    report.details(details(&info));
     Some(info)
 }
 
@@ -95,7 +101,53 @@ fn summary(info: &Info) -> String {
     let replicas = text::count(info.config.num_replicas.try_into().unwrap_or(u64::MAX), "replica");
     let retention = format!("{:?}", info.config.retention).to_lowercase();
     let messages = text::count(info.state.messages, "message");
-    format!("{messages}, {}, {replicas}, {retention}", bytes(info.state.bytes))
+    let size = match u64::try_from(info.config.max_bytes) {
+        Ok(limit) if limit > 0 => format!("{} of {}", text::bytes(info.state.bytes), text::bytes(limit)),
+        Ok(_) | Err(_) => text::bytes(info.state.bytes),
+    };
+    let persisted = if is_async(info) { "async" } else { "default" };
+    let window = span(millis(info.config.duplicate_window));
+    format!(
+        "{messages}, {size}, {replicas}{}, {retention}, persist_mode {persisted}, duplicates known for {window}",
+        place(info)
+    )
+}
+
+fn is_async(info: &Info) -> bool {
+    match info.config.persist_mode {
+        None | Some(PersistenceMode::Default) => false,
+        Some(PersistenceMode::Async) => true,
+    }
+}
+
+/// Where it lies, if the servers form a cluster.
+fn place(info: &Info) -> String {
+    let Some(cluster) = &info.cluster else { return String::new() };
+    let Some(name) = &cluster.name else { return String::new() };
+    let leader = cluster.leader.as_deref().unwrap_or("nobody");
+    format!(" in {} led by {}", text::cut(name, 40), text::cut(leader, 40))
+}
+
+fn details(info: &Info) -> Value {
+    let cluster = info.cluster.as_ref();
+    let peers = cluster.iter().flat_map(|cluster| &cluster.replicas);
+    let peers: Vec<Value> = peers
+        .map(|peer| json!({ "name": peer.name, "current": peer.current, "offline": peer.offline, "lag": peer.lag }))
+        .collect();
+    json!({
+        "messages": info.state.messages,
+        "bytes": info.state.bytes,
+        "max_bytes": info.config.max_bytes,
+        "first_sequence": info.state.first_sequence,
+        "last_sequence": info.state.last_sequence,
+        "replicas": info.config.num_replicas,
+        "cluster": cluster.and_then(|cluster| cluster.name.clone()),
+        "leader": cluster.and_then(|cluster| cluster.leader.clone()),
+        "peers": peers,
+        "duplicate_window_ms": millis(info.config.duplicate_window),
+        "persist_mode": if is_async(info) { "async" } else { "default" },
+        "consumers": info.state.consumer_count,
+    })
 }
 
 fn lagging(info: &Info) -> Vec<String> {
@@ -146,38 +198,3 @@ const ORDINARY_REJECTIONS: [ErrorCode; 5] = [
     ErrorCode::NotStuck,
     ErrorCode::AttemptOver,
 ];
-
-/// A size for people.
-pub(super) fn bytes(size: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if size < 1024 {
-        return format!("{size} B");
-    }
-    let mut tenths = size.saturating_mul(10) / 1024;
-    let mut unit = 0;
-    while tenths >= 10 * 1024 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn sizes_for_people() {
-        let cases = [
-            (0, "0 B"),
-            (1_023, "1023 B"),
-            (1_024, "1.0 KiB"),
-            (1_536, "1.5 KiB"),
-            (10 << 30, "10.0 GiB"),
-            (5 << 50, "5120.0 TiB"),
-        ];
-        for (size, text) in cases {
-            assert_eq!(bytes(size), text);
-        }
-    }
-}

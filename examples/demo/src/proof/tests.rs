@@ -82,7 +82,7 @@ fn doctored_ledgers_are_found_out() {
         );
     };
     doctored(
-        &|ledger| ledger.push(entry(150, WORKER, "1", 2, Phase::Started)),
+        &|ledger| ledger.push(entry(400, WORKER, "1", 2, Phase::Started)),
         "began after the end of the step had been recorded",
     );
     doctored(

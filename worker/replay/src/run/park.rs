@@ -113,7 +113,7 @@ impl State {
         wake.extend(self.parked.values().filter(ends).map(|parked| parked.waker.clone()));
     }
 
-    /// Compensations have run; others may be asked for now.
+    /// Compensations have run; from here on others may be asked for.
     pub(super) fn end_compensations(&mut self, seq: Seq, wake: &mut Vec<Waker>) {
         if self.compensating != Some(seq) {
             return;

@@ -1,0 +1,89 @@
+//! What the floor knows of a workflow stands in its subjects and ids, which have the usual length: bodies
+//! are not read.
+
+use stepwell_shared::ids::{RunId, StepId, WorkflowId};
+use stepwell_shared::subject;
+
+const RUN_PREFIX: &str = "01900000-0000-7000-8000-";
+
+/// Before the number of steps in the name of a workflow type.
+const TYPE_PREFIX: &str = "bench_floor_";
+
+/// The workflow type with so many steps.
+pub(crate) fn workflow_type(steps: u32) -> String {
+    format!("{TYPE_PREFIX}{steps}")
+}
+
+/// A workflow of the floor. Its id ends with two numbers, `floor-000003-000017`: of the load, and in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Flow {
+    load: u32,
+    number: u32,
+}
+
+impl Flow {
+    /// Any, for bodies.
+    pub(super) const ANY: Self = Self { load: 1, number: 1 };
+
+    pub(super) fn workflow_id(self) -> WorkflowId {
+        WorkflowId::new(format!("floor-{:06}-{:06}", self.load, self.number)).expect("a valid id")
+    }
+
+    pub(super) fn run_id(self) -> RunId {
+        RunId::new(format!("{RUN_PREFIX}{:06}{:06}", self.load, self.number)).expect("a valid id")
+    }
+
+    /// The id under which a task is published.
+    pub(super) fn attempt_id(self, step: u32) -> String {
+        format!("{}/{step}/1", self.run_id())
+    }
+
+    /// Reads what [`Flow::attempt_id`] wrote.
+    pub(super) fn parse_attempt_id(id: &str) -> Option<(Self, StepId)> {
+        let mut parts = id.strip_prefix(RUN_PREFIX)?.split('/');
+        let (load, number) = parts.next()?.split_at_checked(6)?;
+        let flow = Self { load: load.parse().ok()?, number: number.parse().ok()? };
+        Some((flow, StepId::Action(parts.next()?.parse().ok()?)))
+    }
+}
+
+/// What a stored event of the floor is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FloorEvent {
+    /// A workflow with so many steps begins.
+    Start { steps: u32 },
+    /// This step is done.
+    Report { step: u32 },
+}
+
+/// Reads the subject of a stored event.
+pub(super) fn parse_event(event: &str) -> Option<(Flow, FloorEvent)> {
+    let mut tokens = event.split('.').skip(4);
+    let id = subject::unescape(tokens.next()?)?;
+    let mut numbers = id.strip_prefix("floor-")?.split('-');
+    let flow = Flow { load: numbers.next()?.parse().ok()?, number: numbers.next()?.parse().ok()? };
+    let event = if tokens.next()? == "start" {
+        FloorEvent::Start { steps: tokens.next()?.strip_prefix(TYPE_PREFIX)?.parse().ok()? }
+    } else {
+        FloorEvent::Report { step: tokens.nth(1)?.parse().ok()? }
+    };
+    Some((flow, event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workflow_is_found_again() {
+        let flow = Flow { load: 3, number: 17 };
+        assert_eq!(Flow::parse_attempt_id(&flow.attempt_id(4)), Some((flow, StepId::Action(4))));
+        let id = flow.workflow_id();
+        assert_eq!(id.as_str(), "floor-000003-000017");
+        let start = format!("stepwell.floor.event.3.{id}.start.{}", workflow_type(10));
+        assert_eq!(parse_event(&start), Some((flow, FloorEvent::Start { steps: 10 })));
+        let report = format!("stepwell.floor.event.3.{id}.activity.{}.4", flow.run_id());
+        assert_eq!(parse_event(&report), Some((flow, FloorEvent::Report { step: 4 })));
+        assert_eq!(parse_event("stepwell.floor"), None);
+    }
+}

@@ -1,0 +1,120 @@
+//! What workers ask: the records of a run that they are to replay, and what became of an attempt that they were
+//! given. Each answer needs the token that came with the task, so that a worker reads nothing but what it was
+//! given to work on.
+
+use stepwell_connection::history::{ReadError, StoredHistory, read_part};
+use stepwell_connection::page::read_page;
+use stepwell_connection::{Connection, JetStreamError};
+use stepwell_shared::api::{
+    ApiError, AttemptAnswer, AttemptRequest, ReplayAnswer, ReplayRequest, Reported, checked_workflow_id,
+};
+use stepwell_shared::encoding::{decode, encode};
+use stepwell_shared::error_code::ErrorCode;
+use stepwell_shared::ids::{RunId, WorkflowId};
+use stepwell_shared::message::{Outcome, ReportMessage};
+use stepwell_shared::subject::{self, Stream};
+
+use super::events::parse;
+use super::reads::unavailable;
+use super::{Api, api_error};
+use crate::state_bucket;
+
+/// Most replays that are read at the same time; further ones wait. Each holds a few times [`ENOUGH`].
+pub(super) const MAX_REPLAYS: usize = 16;
+
+/// Bytes of records with which an answer is full, unless it is a single record. What follows is asked for anew.
+const ENOUGH: usize = 4 * 1024 * 1024;
+
+/// Records of one run, from a message on, as many as are enough for one answer.
+pub(super) async fn replay(api: &Api, body: &[u8]) -> Result<ReplayAnswer, ApiError> {
+    let request: ReplayRequest = parse(body)?;
+    let id = checked_workflow_id(&request.id)?;
+    let run_id = checked_run_id(&request.run_id)?;
+    if !api.tokens.verify_replay(&request.token, &run_id) {
+        let message = format!("the token is not the one of workflow tasks of run {run_id}");
+        return Err(api_error(ErrorCode::WrongToken, message));
+    }
+    let Ok(_place) = api.replays.acquire().await else {
+        return Err(api_error(ErrorCode::Unavailable, "the orchestrator is ending; ask again"));
+    };
+    let subject = subject::history(api.connection.namespace(), &id, api.partitions);
+    let read = read_part(&api.connection, &subject, request.from_sequence, ENOUGH).await;
+    let (history, next) = read.map_err(|error| match error {
+        ReadError::JetStream { .. } => api_error(ErrorCode::Unavailable, error.to_string()),
+        ReadError::Unreadable { .. } => api_error(ErrorCode::Internal, error.to_string()),
+    })?;
+    Ok(of_run(history, next, &run_id))
+}
+
+/// What of this belongs to the run, as much as is enough.
+fn of_run(history: StoredHistory, next: Option<u64>, run_id: &RunId) -> ReplayAnswer {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    for stored in history.records {
+        if stored.record.run_id != *run_id {
+            continue;
+        }
+        bytes += encode(&stored.record).len();
+        if bytes > ENOUGH && !records.is_empty() {
+            return ReplayAnswer { records, next_sequence: Some(stored.first_sequence) };
+        }
+        records.push(stored.record);
+    }
+    ReplayAnswer { records, next_sequence: next }
+}
+
+/// What was reported of an attempt, and whether anybody may still wait for it.
+pub(super) async fn attempt(api: &Api, body: &[u8]) -> Result<AttemptAnswer, ApiError> {
+    let request: AttemptRequest = parse(body)?;
+    let id = checked_workflow_id(&request.id)?;
+    let run_id = checked_run_id(&request.run_id)?;
+    if !api.tokens.verify(&request.token, &run_id, request.step, request.attempt) {
+        let message = format!(
+            "the token is not the one of attempt {} of step {} of run {run_id}",
+            request.attempt, request.step
+        );
+        return Err(api_error(ErrorCode::WrongToken, message));
+    }
+    let reported = reported(&api.connection, &id, &run_id, &request).await.map_err(unavailable)?;
+    let summary = state_bucket::get(&api.connection, &id).await.map_err(unavailable)?;
+    // A summary of another run may be an old one.
+    let closed = summary.is_some_and(|summary| summary.run_id == run_id && summary.status.closed());
+    Ok(AttemptAnswer { reported, run_closed: closed })
+}
+
+/// What EVENTS has of an attempt. Only who was given the task knows its token, so that nobody can make an
+/// attempt appear to be over.
+async fn reported(
+    connection: &Connection,
+    id: &WorkflowId,
+    run_id: &RunId,
+    request: &AttemptRequest,
+) -> Result<Reported, JetStreamError> {
+    let subject = subject::stored_reports(connection.namespace(), id, run_id, request.step);
+    let mut reported = Reported::Nothing {};
+    let mut next = 1;
+    loop {
+        let page = read_page(connection, Stream::Events, &subject, next).await?;
+        for message in &page.messages {
+            next = message.sequence + 1;
+            let Ok(report) = decode::<ReportMessage>(&message.body) else { continue };
+            if report.token != request.token || report.attempt != request.attempt {
+                continue;
+            }
+            match report.outcome {
+                Outcome::Started {} => reported = Reported::Begun { worker: report.worker },
+                Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => {
+                    return Ok(Reported::Ended {});
+                }
+                // Nobody began it.
+                Outcome::Refused { .. } => {}
+            }
+        }
+        if !page.more {
+            return Ok(reported);
+        }
+    }
+}
+
+fn checked_run_id(text: &str) -> Result<RunId, ApiError> {
+    RunId::new(text).map_err(|error| api_error(ErrorCode::InvalidId, error.to_string()))
+}

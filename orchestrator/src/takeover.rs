@@ -1,0 +1,76 @@
+//! What is read of a partition before anybody works at it: how far it was dealt with, which runs sleep, what was
+//! set aside. Nothing that was acknowledged is missing in it, whichever replica answers.
+
+use std::collections::{BTreeSet, HashSet};
+
+use stepwell_connection::{Connection, JetStreamError, leader};
+use stepwell_shared::encoding::decode;
+use stepwell_shared::subject::{self, Bucket, Stream, partition_events, partition_timers};
+
+use crate::checkpoints::{self, Checkpoint};
+use crate::error::OrchestratorError;
+use crate::parked::Parked;
+use crate::timers::{TimerEntry, Timers};
+use crate::{rejections, state_bucket};
+
+/// How far a partition was dealt with.
+pub(crate) struct Left {
+    pub(crate) checkpoint: Checkpoint,
+    /// The partition's last event, as it was stored when its predecessor had ended.
+    pub(crate) catch_up: u64,
+}
+
+/// What was read.
+pub(crate) struct Taken {
+    pub(crate) left: Left,
+    pub(crate) timers: Timers,
+    pub(crate) parked: Parked,
+    pub(crate) set_aside: HashSet<u64>,
+}
+
+impl Taken {
+    /// Reads what is stored of a partition.
+    pub(crate) async fn read(connection: &Connection, partition: u32) -> Result<Self, OrchestratorError> {
+        let failed = |doing| move |source| OrchestratorError::Start { doing, source };
+        let namespace = connection.namespace();
+        let checkpoint = checkpoints::read(connection, partition).await;
+        let checkpoint = checkpoint.map_err(failed("reading the checkpoint"))?;
+        let (events, histories) = (Stream::Events.name(namespace), Stream::History.name(namespace));
+        for (stream, name, seen) in [
+            (Stream::Events, &events, checkpoint.sequence),
+            (Stream::History, &histories, checkpoint.history),
+        ] {
+            let state =
+                leader::state(connection, name).await.map_err(failed("asking how far a stream goes"))?;
+            if state.last_sequence < seen {
+                let last_sequence = state.last_sequence;
+                return Err(OrchestratorError::StreamRegressed { stream, last_sequence, seen });
+            }
+        }
+        let catch_up =
+            leader::last_sequence(connection, &events, &partition_events(namespace, partition)).await;
+        let catch_up = catch_up.map_err(failed("reading EVENTS"))?;
+        let (timers, parked) = sleepers(connection, partition).await.map_err(failed("reading the timers"))?;
+        let set_aside = rejections::set_aside_before(connection, checkpoint.sequence + 1, catch_up)
+            .await
+            .map_err(failed("reading what was set aside"))?;
+        Ok(Self { left: Left { checkpoint, catch_up }, timers, parked, set_aside })
+    }
+}
+
+async fn sleepers(connection: &Connection, partition: u32) -> Result<(Timers, Parked), JetStreamError> {
+    let (timers, parked) = (Timers::default(), Parked::default());
+    let none = BTreeSet::new();
+    state_bucket::for_each(connection, Bucket::Timers, &partition_timers(partition), |key, value| {
+        let Some(id) = subject::parse_timer_key(key) else { return };
+        match decode::<TimerEntry>(value) {
+            Ok(entry) => {
+                parked.set(&id, &none, &entry.waits_on);
+                timers.restore(&id, entry);
+            }
+            Err(error) => tracing::error!(key, %error, "a timer cannot be read"),
+        }
+    })
+    .await?;
+    Ok((timers, parked))
+}

@@ -1,0 +1,207 @@
+//! What each kind of process must be allowed at a NATS server, and no more: subjects that it publishes to and
+//! subjects that it hears. Printed by `stepwell auth print`; the tests' servers run with what is printed.
+//!
+//! It says what to allow. Who is who, a server decides.
+
+mod forms;
+mod table;
+
+pub use forms::{nsc, nsc_of_all, server, server_of_all};
+
+use crate::ids::{Name, Namespace};
+use crate::limits::MAX_CHUNKS;
+use crate::subject::{Bucket, Stream};
+
+/// Most messages with which one request may be answered: chunks of one answer.
+pub const MAX_ANSWERS: usize = MAX_CHUNKS;
+
+/// How long after a request it may be answered, in seconds. The longest is `api.result`, which waits for 60.
+pub const ANSWER_SECONDS: u64 = 120;
+
+/// The kinds of processes and people that log in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Starts workflows and talks to them.
+    Client,
+    /// Works on some queues.
+    Worker,
+    /// The command line, `stepwell doctor` included.
+    Operator,
+    /// The command line, without anything that changes something.
+    ReadOnly,
+    /// An orchestrator.
+    Orchestrator,
+}
+
+/// Something that is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// The subject, or a pattern of subjects.
+    pub subject: String,
+    /// What it is for, for a person.
+    pub purpose: &'static str,
+}
+
+/// What one user is allowed. Everything else is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permissions {
+    /// What it may publish to.
+    pub publish: Vec<Allowed>,
+    /// What it may hear.
+    pub subscribe: Vec<Allowed>,
+    /// Whether it may answer what it was asked: up to [`MAX_ANSWERS`] messages within [`ANSWER_SECONDS`].
+    pub answers: bool,
+}
+
+/// A user of a role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its name. Its inboxes begin with `_INBOX.<name>`.
+    pub name: Name,
+    /// The role.
+    pub role: Role,
+    /// The queues of a worker; others have none.
+    pub queues: Vec<Name>,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Orchestrator, Self::Client, Self::Worker, Self::Operator, Self::ReadOnly];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Worker => "worker",
+            Self::Operator => "operator",
+            Self::ReadOnly => "read-only",
+            Self::Orchestrator => "orchestrator",
+        }
+    }
+
+    fn lines(self) -> table::Lines {
+        match self {
+            Self::Client => table::CLIENT,
+            Self::Worker => table::WORKER,
+            Self::Operator => table::OPERATOR,
+            Self::ReadOnly => table::READ_ONLY,
+            Self::Orchestrator => table::ORCHESTRATOR,
+        }
+    }
+}
+
+impl User {
+    /// A user that is not a worker, named as its role is.
+    ///
+    /// # Panics
+    /// Never: every role's name is a name.
+    #[must_use]
+    pub fn of(role: Role) -> Self {
+        let name = Name::new(role.name()).expect("a role's name is a name");
+        Self { name, role, queues: Vec::new() }
+    }
+
+    /// A worker of one queue.
+    ///
+    /// # Errors
+    /// When the queue's name is too long to have something put before it.
+    pub fn worker(queue: &Name) -> Result<Self, crate::ids::InvalidId> {
+        let name = Name::new(format!("worker-{queue}"))?;
+        Ok(Self { name, role: Role::Worker, queues: vec![queue.clone()] })
+    }
+
+    /// The prefix of the user's inboxes, for `NATS_INBOX_PREFIX`.
+    #[must_use]
+    pub fn inbox_prefix(&self) -> String {
+        format!("_INBOX.{}", self.name)
+    }
+
+    /// What it must be allowed in `namespace`.
+    #[must_use]
+    pub fn permissions(&self, namespace: &Namespace) -> Permissions {
+        let lines = self.role.lines();
+        let filled = |lines: &[table::Line]| {
+            let filled = lines.iter().flat_map(|line| self.filled(namespace, line));
+            filled.collect::<Vec<Allowed>>()
+        };
+        Permissions {
+            publish: filled(lines.publish),
+            subscribe: filled(lines.subscribe),
+            answers: lines.answers,
+        }
+    }
+
+    fn filled(&self, namespace: &Namespace, (pattern, purpose): &table::Line) -> Vec<Allowed> {
+        let mut subject = pattern.replace("{namespace}", namespace.as_str());
+        subject = subject.replace("{user}", self.name.as_str());
+        for (place, stream) in STREAMS {
+            subject = subject.replace(place, &stream.name(namespace));
+        }
+        for (place, bucket) in BUCKETS {
+            subject = subject.replace(place, &bucket.name(namespace));
+        }
+        let allowed = |subject| Allowed { subject, purpose };
+        if subject.contains("{queue}") {
+            let of_queue = |queue: &Name| allowed(subject.replace("{queue}", queue.as_str()));
+            return self.queues.iter().map(of_queue).collect();
+        }
+        vec![allowed(subject)]
+    }
+}
+
+const STREAMS: [(&str, Stream); 4] = [
+    ("{EVENTS}", Stream::Events),
+    ("{HISTORY}", Stream::History),
+    ("{TASKS}", Stream::Tasks),
+    ("{REJECTED}", Stream::Rejected),
+];
+
+const BUCKETS: [(&str, Bucket); 5] = [
+    ("{state}", Bucket::State),
+    ("{timers}", Bucket::Timers),
+    ("{idempotency}", Bucket::Idempotency),
+    ("{owners}", Bucket::Owners),
+    ("{heartbeats}", Bucket::Heartbeats),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_to_be_filled_in() {
+        let namespace = Namespace::default();
+        let queue = Name::new("documents").unwrap();
+        let mut users = Role::ALL.map(User::of).to_vec();
+        users.push(User::worker(&queue).unwrap());
+        for user in users {
+            let permissions = user.permissions(&namespace);
+            for allowed in permissions.publish.iter().chain(&permissions.subscribe) {
+                assert!(!allowed.subject.contains(['{', '}']), "{allowed:?}");
+            }
+            assert_eq!(permissions.subscribe[0].subject, format!("_INBOX.{}.>", user.name));
+        }
+    }
+
+    #[test]
+    fn only_orchestrators_have_the_owners_bucket_and_nobody_deletes_streams() {
+        let queue = Name::new("documents").unwrap();
+        let mut users = Role::ALL.map(User::of).to_vec();
+        users.push(User::worker(&queue).unwrap());
+        for user in users {
+            for allowed in user.permissions(&Namespace::default()).publish {
+                let subject = &allowed.subject;
+                assert!(
+                    !subject.contains("STREAM.DELETE") && !subject.contains("STREAM.UPDATE"),
+                    "{subject}"
+                );
+                let of_owners = subject.contains("_owners") && !subject.starts_with("$JS.API.STREAM.INFO.");
+                let keys = ["settings", "hold", "member.*", "lease.*", "checkpoint.*"];
+                let harmless = keys.iter().any(|key| subject.ends_with(&format!("_owners.{key}")));
+                assert!(!of_owners || harmless || user.role == Role::Orchestrator, "{user:?}: {subject}");
+            }
+        }
+    }
+}

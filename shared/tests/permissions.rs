@@ -1,0 +1,29 @@
+//! `docs/operations.md` shows what `stepwell auth print` prints.
+//!
+//! `STEPWELL_UPDATE_DOCS=1 cargo test -p stepwell-shared --test permissions` writes it anew.
+
+use std::path::PathBuf;
+
+use stepwell_shared::ids::{Name, Namespace};
+use stepwell_shared::permissions::{Role, User, server_of_all};
+
+#[test]
+fn the_document_shows_what_is_printed() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let document = std::fs::read_to_string(&path).expect("the document is there");
+    let queue = Name::new("default").expect("a name");
+    let users = Role::ALL.map(|role| match role {
+        Role::Worker => User::worker(&queue).expect("a short name"),
+        Role::Client | Role::Operator | Role::ReadOnly | Role::Orchestrator => User::of(role),
+    });
+    let printed = server_of_all(&users, &Namespace::default());
+    let (before, section) = document.split_once("\n## Permissions\n").expect("the section is there");
+    let (prose, block) = section.split_once("\n```text\n").expect("it has a configuration");
+    let (shown, after) = block.split_once("\n```\n").expect("the configuration ends");
+    if std::env::var_os("STEPWELL_UPDATE_DOCS").is_some() {
+        let text = format!("{before}\n## Permissions\n{prose}\n```text\n{printed}\n```\n{after}");
+        std::fs::write(&path, text).expect("the document can be written");
+        return;
+    }
+    assert_eq!(shown, printed, "STEPWELL_UPDATE_DOCS=1 writes it anew");
+}
