@@ -45,7 +45,7 @@ async fn very_many_workers_that_are_lost_and_come_back_at_once_go_on_in_order() 
     let start = |number: usize| {
         let call = Call::of("insist", json!(GATE));
         let once = RetryPolicy { maximum_attempts: Some(1), ..call.retry.clone() };
-        let call = if number % ONCE == 0 { Call { retry: once, ..call } } else { call };
+        let call = if number.is_multiple_of(ONCE) { Call { retry: once, ..call } } else { call };
         let started = cluster.client.start(one_activity, format!("task-{number}"), call);
         async move { (number, started.await.expect("it starts")) }
     };
