@@ -20,6 +20,7 @@ mod http_access;
 mod login;
 mod options;
 mod packs;
+mod placement;
 mod publisher;
 mod replies;
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, JetStreamError};
+use crate::placement;
 
 /// Bytes of a chunk that the server is asked for, and most bytes of one that it is sent.
 const CHUNK_BYTES: usize = 128 * 1024;
@@ -150,7 +151,7 @@ pub async fn restore(
     source: &mut impl Source,
 ) -> Result<Value, JetStreamError> {
     let body = json!({ "config": snapshot.config, "state": snapshot.state });
-    let ready: Ready = connection.api(format!("STREAM.RESTORE.{name}"), &body).await?;
+    let ready: Ready = placement::make(connection, format!("STREAM.RESTORE.{name}"), &body).await?;
     let limit = CHUNK_BYTES.min(connection.max_body());
     loop {
         let chunk = source.read(limit).await.map_err(|error| other(&error))?;

@@ -14,6 +14,8 @@ pub struct StoredRecord {
     pub first_sequence: u64,
     /// Sequence number of its last message; the same, if it has only one.
     pub last_sequence: u64,
+    /// Bytes of its body.
+    pub bytes: usize,
     /// The record.
     pub record: Record,
 }
@@ -58,10 +60,10 @@ impl HistoryReader {
         self.bytes += body.len();
         let unreadable = |reason: String| Unreadable { sequence, reason };
         let read = |body: &[u8]| decode::<Record>(body).map_err(|error| unreadable(error.to_string()));
-        let (first_sequence, record) = match chunk {
+        let (first_sequence, bytes, record) = match chunk {
             None => {
                 self.chain = Assembler::default();
-                (sequence, read(body)?)
+                (sequence, body.len(), read(body)?)
             }
             Some(header) => {
                 let place = ChunkPlace::parse(header)
@@ -70,10 +72,10 @@ impl HistoryReader {
                     self.chain_begins = sequence;
                 }
                 let Some(body) = self.chain.push(Some(place), body) else { return Ok(()) };
-                (self.chain_begins, read(&body)?)
+                (self.chain_begins, body.len(), read(&body)?)
             }
         };
-        self.history.records.push(StoredRecord { first_sequence, last_sequence: sequence, record });
+        self.history.records.push(StoredRecord { first_sequence, last_sequence: sequence, bytes, record });
         Ok(())
     }
 

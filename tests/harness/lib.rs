@@ -2,7 +2,6 @@
 //! suite, the workflows and activities that they run, and the checkers of what they leave behind.
 
 pub mod activities;
-pub mod backend;
 pub mod chaos;
 pub mod checks;
 pub mod cluster;
@@ -14,6 +13,5 @@ pub mod patience;
 pub mod processes;
 pub mod proxy;
 pub mod sabotaged;
-pub mod simulation;
 pub mod tmpfs;
 pub mod workflows;

@@ -105,8 +105,9 @@ impl ActivitySide {
             self.metrics.not_wanted.inc();
             return self.answer(&ack, ACK).await;
         }
+        // Rare, and large, as are others below: in a box, so that not every attempt has room for it.
         if given_out.count > 1 {
-            return self.lost(&task, ack).await;
+            return Box::pin(self.lost(&task, ack)).await;
         }
         match self.given_before(&task, given_out, &entry.stop).await {
             Some(Before::Nothing) if may_begin_late(&task) => {}
@@ -116,7 +117,7 @@ impl ActivitySide {
             }
             // The other worker acknowledges it, or it is given out again when that one dies.
             Some(Before::Held) | None => return,
-            Some(Before::Begun(_)) => return self.lost(&task, ack).await,
+            Some(Before::Begun(_)) => return Box::pin(self.lost(&task, ack)).await,
             Some(Before::Ended) => return self.answer(&ack, ACK).await,
         }
         entry.decided();
@@ -132,7 +133,7 @@ impl ActivitySide {
             Err(reason) => {
                 // Nothing runs here that a further task of the step could be taken for.
                 drop(entry);
-                self.refuse(&task, &ack, reason).await;
+                Box::pin(self.refuse(&task, &ack, reason)).await;
             }
         }
     }
@@ -248,12 +249,12 @@ impl ActivitySide {
         if task.schedule_to_start_ms.is_none() && !once {
             return true;
         }
-        let reported = reporter.report(&self.connection, &self.metrics, Outcome::Started {}).await;
-        match reported {
+        let reported = reporter.report(&self.connection, &self.metrics, Outcome::Started {});
+        match Box::pin(reported).await {
             Ok(Stored::Now) => true,
             Ok(Stored::Before) if !once => true,
             // Either this is a repeat of our own word, or somebody else has the task, too.
-            Ok(Stored::Before) => match reported_of(&self.connection, task).await {
+            Ok(Stored::Before) => match Box::pin(reported_of(&self.connection, task)).await {
                 Ok(before) => before == Before::Begun(Some(self.worker.clone())),
                 Err(error) => {
                     tracing::warn!(%error, "it cannot be found out whether an attempt was begun elsewhere");

@@ -255,7 +255,8 @@ impl ActivityTasks {
         let slot = self.side.slots.try_take();
         let delivery = Delivery { body: message.payload, ack, given_out, slot };
         let side = Arc::clone(&self.side);
-        self.tracker.spawn(async move { side.handle(delivery).await });
+        // In a box: a task is moved several times while it is made, and an attempt is large.
+        self.tracker.spawn(Box::pin(async move { side.handle(delivery).await }));
     }
 
     /// False when the consumer has to be looked for.

@@ -75,17 +75,14 @@ impl GivenBefore {
         let seen = self.seen(side).await?;
         if sequence > seen.last_sequence {
             // Within its window JetStream recognises a copy of what is on the stream: the first one is gone from there.
-            return if repeated { reported(&side.connection, task).await } else { Ok(Before::Nothing) };
+            // What takes longer is in boxes, so that not every attempt has room for it.
+            return if repeated {
+                Box::pin(reported(&side.connection, task)).await
+            } else {
+                Ok(Before::Nothing)
+            };
         }
-        let held = seen.held.get_or_try_init(|| ask_others(side, seen.connects)).await?;
-        let reported = reported(&side.connection, task).await?;
-        still_connected(side, seen.connects)?;
-        match reported {
-            // It may have ended since the others were asked.
-            Before::Ended => Ok(Before::Ended),
-            Before::Nothing | Before::Held | Before::Begun(_) if held.contains(&sequence) => Ok(Before::Held),
-            before @ (Before::Nothing | Before::Held | Before::Begun(_)) => Ok(before),
-        }
+        Box::pin(look_at_old(side, task, sequence, seen)).await
     }
 
     /// Notes which tasks are on the stream now: a new connection, and a consumer that was made anew, may bring each of
@@ -122,7 +119,7 @@ impl GivenBefore {
         {
             return Ok(seen.clone());
         }
-        Ok(seen.insert(self.now(side).await?).clone())
+        Ok(seen.insert(Box::pin(self.now(side)).await?).clone())
     }
 
     async fn now(&self, side: &ActivitySide) -> Result<Seen, String> {
@@ -133,6 +130,24 @@ impl GivenBefore {
         });
         let last_sequence = stream.await?.cached_info().state.last_sequence;
         Ok(Seen { connects, consumers, last_sequence, held: Arc::default() })
+    }
+}
+
+/// What is known of a task that was there when the connection, or the consumer, was made.
+async fn look_at_old(
+    side: &ActivitySide,
+    task: &ActivityTask,
+    sequence: u64,
+    seen: Seen,
+) -> Result<Before, String> {
+    let held = seen.held.get_or_try_init(|| ask_others(side, seen.connects)).await?;
+    let reported = reported(&side.connection, task).await?;
+    still_connected(side, seen.connects)?;
+    match reported {
+        // It may have ended since the others were asked.
+        Before::Ended => Ok(Before::Ended),
+        Before::Nothing | Before::Held | Before::Begun(_) if held.contains(&sequence) => Ok(Before::Held),
+        before @ (Before::Nothing | Before::Held | Before::Begun(_)) => Ok(before),
     }
 }
 

@@ -32,7 +32,9 @@ pub(crate) async fn wanted(side: &ActivitySide, task: &ActivityTask) -> bool {
     if now.saturating_sub(task.scheduled_at_ms) < LONG_MS {
         return true;
     }
-    match tokio::time::timeout(LOOK_TIMEOUT, orchestrators::attempt(&side.connection, task)).await {
+    // Rare, and large: in a box, so that not every attempt has room for it.
+    let asked = Box::pin(orchestrators::attempt(&side.connection, task));
+    match tokio::time::timeout(LOOK_TIMEOUT, asked).await {
         Ok(Ok(known)) => !known.run_closed,
         Ok(Err(error)) => {
             tracing::debug!(%error, "it is not known whether anybody waits for an attempt");

@@ -99,10 +99,11 @@ impl WorkflowTasks {
                 let side = Arc::clone(&side);
                 // Tokio makes tasks yield that do much at once, by holding back wakes; in workflow code that
                 // would look like waiting for something foreign. One task does one turn and ends.
-                tracker.spawn(tokio::task::unconstrained(async move {
+                // In a box: a task is moved several times while it is made.
+                tracker.spawn(tokio::task::unconstrained(Box::pin(async move {
                     side.handle(&body, reply_to).await;
                     drop(permit);
-                }));
+                })));
             }
         }
         side.ending.store(true, Ordering::Relaxed);
@@ -175,7 +176,9 @@ impl WorkflowSide {
             }
             None => {
                 self.metrics.cache_misses.inc();
-                match rebuild(&self.connection, &self.payloads, &self.metrics, code, task).await {
+                // Rare, and large: in a box, so that not every task has room for it.
+                let rebuilt = rebuild(&self.connection, &self.payloads, &self.metrics, code, task);
+                match Box::pin(rebuilt).await {
                     Ok(instance) => (instance, true),
                     Err(Stalled { kind, message }) => {
                         return sealed(&self.payloads, task, Made::stalled(kind, message)).replayed(true);

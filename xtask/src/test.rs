@@ -42,8 +42,6 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
             Err(error) => note("the test of the Python worker", &error),
         }
     }
-    // Tests start these programs as processes of their own.
-    run(cargo().args(["build", "--workspace", "--bins"]))?;
     let everything = (!chooses(rest, &PACKAGES)).then_some("--workspace");
     run(cargo().arg("test").args(everything).args(rest).envs(variables.clone()))?;
     let (Some(everything), Ok(oldest)) = (everything, oldest) else { return Ok(()) };

@@ -74,7 +74,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<Section> {
     let title = format!("one run of {count} steps, and opening it in a worker that does not know it");
     let mut section = Section::new("history", title);
     let label = format!("a step at {longest} : a step at {shortest}");
-    section.aimed("longest_times_shortest", &label, ratio, 2, Target::AtMost(1.25));
+    section.aimed("longest_times_shortest", &label, ratio, 2, Target::AtMost(1.2));
     section.figure("open_seconds", "s to open it, from a signal to the end", seconds, 3);
     section.figure("replayed_events_per_second", "events/s read and replayed", rate, 0);
     let rows = lengths.iter().zip(by_length).map(|(length, medians)| {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::load::{Heard, Kind, Load};
 use super::stage::{Side, Stage};
 use super::window::Window;
+use crate::floor::Sending;
 use crate::payload::Plan;
 
 /// The longest that the first workflows are waited for before the measuring begins.
@@ -28,9 +29,9 @@ pub(crate) struct Flight {
 
 impl Flight {
     /// Measures the floor. `number` must be new.
-    pub(crate) async fn of_floor(self, stage: &Stage, number: usize) -> Result<Window> {
+    pub(crate) async fn of_floor(self, stage: &Stage, sending: Sending, number: usize) -> Result<Window> {
         let floor = stage.floor.as_ref().context("there is no floor")?;
-        self.over(stage, floor, Kind::Floor, &format!("floor-{number:06}")).await
+        self.over(stage, floor, Kind::Floor(sending), &format!("floor-{number:06}")).await
     }
 
     /// Measures Stepwell. `prefix` begins the workflow ids and must be new.

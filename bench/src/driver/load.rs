@@ -16,7 +16,7 @@ use stepwell_shared::payload::Payload;
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::summary::{RunSummary, Status};
 
-use crate::floor;
+use crate::floor::Sending;
 use crate::payload::{Plan, text};
 use crate::roles::{queue, steps_type};
 
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     /// Activities whose first attempts fail.
     Flaky,
     /// Steps of the floor.
-    Floor,
+    Floor(Sending),
 }
 
 impl Kind {
@@ -67,7 +67,7 @@ impl Kind {
             Self::Sleeper => "bench_sleeper",
             Self::SleeperUntil => "bench_sleeper_until",
             Self::Flaky => "bench_flaky",
-            Self::Floor => "bench_floor",
+            Self::Floor(_) => "bench_floor",
         }
     }
 
@@ -192,7 +192,7 @@ impl Load {
         let id = self.id(number)?;
         let turn = usize::try_from(number).unwrap_or(0);
         let workflow_type = match kind {
-            Kind::Floor => floor::workflow_type(plan.count),
+            Kind::Floor(sending) => sending.workflow_type(plan.count),
             Kind::Steps => steps_type(turn % self.types),
             Kind::Traced
             | Kind::FanOut

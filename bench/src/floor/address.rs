@@ -6,12 +6,30 @@ use stepwell_shared::subject;
 
 const RUN_PREFIX: &str = "01900000-0000-7000-8000-";
 
-/// Before the number of steps in the name of a workflow type.
-const TYPE_PREFIX: &str = "bench_floor_";
+/// How the floor's workflow tasks are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sending {
+    /// Those of one moment in one message, as Stepwell sends them.
+    Together,
+    /// Each by itself: the plainest thing that works.
+    Apart,
+}
 
-/// The workflow type with so many steps.
-pub(crate) fn workflow_type(steps: u32) -> String {
-    format!("{TYPE_PREFIX}{steps}")
+impl Sending {
+    const ALL: [Self; 2] = [Self::Together, Self::Apart];
+
+    /// Before the number of steps in the name of a workflow type.
+    fn type_prefix(self) -> &'static str {
+        match self {
+            Self::Together => "bench_floor_",
+            Self::Apart => "bench_apart_",
+        }
+    }
+
+    /// The workflow type with so many steps.
+    pub(crate) fn workflow_type(self, steps: u32) -> String {
+        format!("{}{steps}", self.type_prefix())
+    }
 }
 
 /// A workflow of the floor. Its id ends with two numbers, `floor-000003-000017`: of the load, and in it.
@@ -51,7 +69,7 @@ impl Flow {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FloorEvent {
     /// A workflow with so many steps begins.
-    Start { steps: u32 },
+    Start { steps: u32, sending: Sending },
     /// This step is done.
     Report { step: u32 },
 }
@@ -63,7 +81,10 @@ pub(super) fn parse_event(event: &str) -> Option<(Flow, FloorEvent)> {
     let mut numbers = id.strip_prefix("floor-")?.split('-');
     let flow = Flow { load: numbers.next()?.parse().ok()?, number: numbers.next()?.parse().ok()? };
     let event = if tokens.next()? == "start" {
-        FloorEvent::Start { steps: tokens.next()?.strip_prefix(TYPE_PREFIX)?.parse().ok()? }
+        let workflow_type = tokens.next()?;
+        let find = |sending: &Sending| workflow_type.starts_with(sending.type_prefix());
+        let sending = Sending::ALL.into_iter().find(find)?;
+        FloorEvent::Start { steps: workflow_type.strip_prefix(sending.type_prefix())?.parse().ok()?, sending }
     } else {
         FloorEvent::Report { step: tokens.nth(1)?.parse().ok()? }
     };
@@ -80,8 +101,10 @@ mod tests {
         assert_eq!(Flow::parse_attempt_id(&flow.attempt_id(4)), Some((flow, StepId::Action(4))));
         let id = flow.workflow_id();
         assert_eq!(id.as_str(), "floor-000003-000017");
-        let start = format!("stepwell.floor.event.3.{id}.start.{}", workflow_type(10));
-        assert_eq!(parse_event(&start), Some((flow, FloorEvent::Start { steps: 10 })));
+        for sending in Sending::ALL {
+            let start = format!("stepwell.floor.event.3.{id}.start.{}", sending.workflow_type(10));
+            assert_eq!(parse_event(&start), Some((flow, FloorEvent::Start { steps: 10, sending })));
+        }
         let report = format!("stepwell.floor.event.3.{id}.activity.{}.4", flow.run_id());
         assert_eq!(parse_event(&report), Some((flow, FloorEvent::Report { step: 4 })));
         assert_eq!(parse_event("stepwell.floor"), None);

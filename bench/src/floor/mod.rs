@@ -5,7 +5,8 @@
 //! One step is: a task delivered from TASKS; a report to EVENTS, acknowledged by JetStream; the
 //! acknowledgement of the task; the report delivered from EVENTS in order; a workflow task and its reply; a
 //! record to HISTORY that names its subject's last sequence, acknowledged; the next task to TASKS with an
-//! id against repeats, acknowledged. Workflow tasks of one moment go together, and so do their answers.
+//! id against repeats, acknowledged. Workflow tasks of one moment go together, and so do their answers; or each goes by itself, see
+//! [`Sending`].
 //!
 //! A workflow begins with its start in EVENTS, acknowledged and delivered; a workflow task and its reply; the
 //! first record; its summary to the bucket `state`, acknowledged, at the same time as the first task. After
@@ -21,7 +22,7 @@ mod orchestrator;
 mod workflow_worker;
 
 pub(crate) use activity_worker::work_activities;
-pub(crate) use address::workflow_type;
+pub(crate) use address::Sending;
 pub(crate) use orchestrator::orchestrate;
 pub(crate) use workflow_worker::answer_workflow_tasks;
 

@@ -15,7 +15,7 @@ use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
 use stepwell_shared::ids::WorkerId;
 use stepwell_shared::subject::{self, Bucket, Stream};
 
-use super::address::{FloorEvent, Flow, parse_event};
+use super::address::{FloorEvent, Flow, Sending, parse_event};
 use super::bodies::Bodies;
 use super::workflow_worker::WORKER;
 use crate::roles::say_ready;
@@ -35,6 +35,7 @@ struct Floor {
 #[derive(Clone, Copy)]
 struct Progress {
     steps: u32,
+    sending: Sending,
     /// Sequence of its last record.
     last_sequence: u64,
 }
@@ -62,7 +63,7 @@ pub(crate) async fn orchestrate(connection: Connection, replicas: usize) -> Resu
         let floor = Arc::clone(&floor);
         tokio::spawn(async move {
             let done = match event {
-                FloorEvent::Start { steps } => floor.start(flow, steps).await,
+                FloorEvent::Start { steps, sending } => floor.start(flow, steps, sending).await,
                 FloorEvent::Report { step } => floor.take_report(flow, step).await,
             };
             if let Err(error) = done {
@@ -74,12 +75,12 @@ pub(crate) async fn orchestrate(connection: Connection, replicas: usize) -> Resu
 }
 
 impl Floor {
-    async fn start(&self, flow: Flow, steps: u32) -> Result<()> {
+    async fn start(&self, flow: Flow, steps: u32, sending: Sending) -> Result<()> {
         let (namespace, bodies) = (self.connection.namespace(), &self.bodies);
         let any = subject::workflow_task(namespace, &super::queue());
         chunked::request(&self.connection, any, bodies.first_workflow_task.clone(), TIMEOUT).await?;
         let last_sequence = self.record(flow, &bodies.first_record, 0).await?;
-        self.keep(flow, Some(Progress { steps, last_sequence }));
+        self.keep(flow, Some(Progress { steps, sending, last_sequence }));
         tokio::try_join!(self.dispatch(flow, 1), self.summarise(flow, &bodies.summary))?;
         Ok(())
     }
@@ -87,13 +88,17 @@ impl Floor {
     async fn take_report(&self, flow: Flow, step: u32) -> Result<()> {
         let (namespace, bodies) = (self.connection.namespace(), &self.bodies);
         let progress = self.flows().get(&flow).copied();
-        let Progress { steps, last_sequence } = progress.context("a report without a start")?;
+        let Progress { steps, sending, last_sequence } = progress.context("a report without a start")?;
         let sticky = subject::sticky_workflow_task(namespace, &super::queue(), &self.worker);
-        chunked::request_packed(&self.connection, sticky, bodies.workflow_task.clone(), TIMEOUT).await?;
+        let (connection, task) = (&self.connection, bodies.workflow_task.clone());
+        match sending {
+            Sending::Together => chunked::request_packed(connection, sticky, task, TIMEOUT).await?,
+            Sending::Apart => chunked::request(connection, sticky, task, TIMEOUT).await?,
+        };
         let body = if step == steps { &bodies.last_record } else { &bodies.record };
         let last_sequence = self.record(flow, body, last_sequence).await?;
         if step < steps {
-            self.keep(flow, Some(Progress { steps, last_sequence }));
+            self.keep(flow, Some(Progress { steps, sending, last_sequence }));
             return self.dispatch(flow, step + 1).await;
         }
         self.keep(flow, None);

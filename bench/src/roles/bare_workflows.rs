@@ -87,7 +87,7 @@ impl Code {
                         let delay_ms = started.input.decode::<Plan>()?.delay_ms;
                         commands.push(Command::StartTimer { seq: 1, delay_ms });
                     }
-                    Kind::Traced | Kind::Long | Kind::SleeperUntil | Kind::Flaky | Kind::Floor => {
+                    Kind::Traced | Kind::Long | Kind::SleeperUntil | Kind::Flaky | Kind::Floor(_) => {
                         bail!("only workers of the SDK have {}", started.workflow_type)
                     }
                 },

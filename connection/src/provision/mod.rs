@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use self::marker::Marker;
 use crate::connection::{Connection, JetStreamError};
+use crate::placement;
 
 pub use check::{Difference, differences};
 pub use layout::layout;
@@ -318,7 +319,7 @@ async fn create_or_check(
 
 async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStreamError> {
     let verb = format!("STREAM.CREATE.{}", wanted.name);
-    let created = connection.api(verb.clone(), wanted).await;
+    let created = placement::make(connection, verb.clone(), wanted).await;
     match created {
         Err(JetStreamError::Refused { err_code, description, .. })
             if NO_ROOM.contains(&err_code) && wanted.max_bytes == layout::DEFAULT_MAX_BYTES =>
@@ -328,7 +329,7 @@ async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStr
                 description,
                 "the server has less storage than the stream's default limit; creating it without one"
             );
-            connection.api(verb, &Config { max_bytes: -1, ..wanted.clone() }).await
+            placement::make(connection, verb, &Config { max_bytes: -1, ..wanted.clone() }).await
         }
         created => created,
     }

@@ -8,7 +8,7 @@ use stepwell_connection::{Connection, JetStreamError};
 use stepwell_shared::api::{
     ApiError, AttemptAnswer, AttemptRequest, ReplayAnswer, ReplayRequest, Reported, checked_workflow_id,
 };
-use stepwell_shared::encoding::{decode, encode};
+use stepwell_shared::encoding::decode;
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::ids::{RunId, WorkflowId};
 use stepwell_shared::message::{Outcome, ReportMessage};
@@ -53,7 +53,7 @@ fn of_run(history: StoredHistory, next: Option<u64>, run_id: &RunId) -> ReplayAn
         if stored.record.run_id != *run_id {
             continue;
         }
-        bytes += encode(&stored.record).len();
+        bytes += stored.bytes;
         if bytes > ENOUGH && !records.is_empty() {
             return ReplayAnswer { records, next_sequence: Some(stored.first_sequence) };
         }

@@ -9,7 +9,7 @@ use stepwell::prelude::*;
 
 use crate::gates::Gates;
 use crate::ledger::{Entry, Ledger, Phase};
-use crate::simulation::program::Work;
+use stepwell_simulation::program::Work;
 
 /// The pause between two signs of life.
 const BEAT: Duration = Duration::from_millis(200);

@@ -32,7 +32,7 @@ impl Done {
         let lines: Vec<u8> = self.rest.drain(..=end).collect();
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let Ok(entry) = serde_json::from_slice::<Entry>(line) else { continue };
-            if entry.phase == Phase::Finished && entry.activity == crate::simulation::code::WORK {
+            if entry.phase == Phase::Finished && entry.activity == stepwell_simulation::code::WORK {
                 self.done.extend(effect(&entry).map(|effect| (entry.workflow_id, effect.node)));
             }
         }

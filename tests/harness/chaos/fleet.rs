@@ -10,7 +10,7 @@ use stepwell_connection::ConnectionOptions;
 
 use crate::processes::Process;
 use crate::proxy::Link;
-use crate::simulation::program::OTHER_QUEUES;
+use stepwell_simulation::program::OTHER_QUEUES;
 
 /// Activities that a worker runs at once.
 const SLOTS: usize = 8;

@@ -27,8 +27,8 @@ use super::desk::gate;
 use super::effects::Done;
 use super::plan::{Plan, Whim};
 use crate::gates::Gates;
-use crate::simulation::code::{STEPS_DONE, SignalBody, TYPE, signal_name};
-use crate::simulation::program::{Work, signal_value};
+use stepwell_simulation::code::{STEPS_DONE, SignalBody, TYPE, signal_name};
+use stepwell_simulation::program::{Work, signal_value};
 
 /// Most workflows that are open at once, metronomes not counted: a run is about faults, not about a backlog.
 const MOST_OPEN: usize = 60;

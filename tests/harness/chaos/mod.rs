@@ -35,7 +35,6 @@ use tokio_util::task::TaskTracker;
 use crate::folder::Folder;
 use crate::gates::Gates;
 use crate::ledger::{Entry, Ledger, Phase};
-use crate::simulation::dice::Dice;
 use book::Book;
 use effects::Done;
 use fleet::{Fleet, Start};
@@ -43,6 +42,7 @@ use load::Outside;
 use measure::Spread;
 use nemesis::Nemesis;
 use servers::Servers;
+use stepwell_simulation::dice::Dice;
 use verdict::Found;
 
 pub use desk::ProgramDesk;

@@ -15,8 +15,8 @@ use super::servers::Servers;
 use crate::ledger::now_ms;
 use crate::processes::Process;
 use crate::proxy::{Condition, Counted, Traffic};
-use crate::simulation::dice::Dice;
-use crate::simulation::program::OTHER_QUEUES;
+use stepwell_simulation::dice::Dice;
+use stepwell_simulation::program::OTHER_QUEUES;
 
 /// How often the fleet is tended while something is waited for.
 const LOOK: Duration = Duration::from_millis(50);

@@ -3,8 +3,8 @@
 use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::subject;
 
-use crate::simulation::dice::Dice;
-use crate::simulation::program::{Answer, End, Op, Program};
+use stepwell_simulation::dice::Dice;
+use stepwell_simulation::program::{Answer, End, Op, Program};
 
 /// How often a metronome ticks, in milliseconds: how fine the time without progress is measured.
 const TICK_MS: u64 = 700;

@@ -23,8 +23,8 @@ use super::faults::{Fault, Kind};
 use super::rest::all_messages;
 use crate::checks::{check_compensations, check_history, check_ledger, check_once, check_replay};
 use crate::ledger::{Entry, Phase};
-use crate::simulation::code::{SignalBody, code};
-use crate::simulation::program::{Fate, Work};
+use stepwell_simulation::code::{SignalBody, code};
+use stepwell_simulation::program::{Fate, Work};
 
 /// How long after a process was stopped or cut off something may begin there that others have done meanwhile.
 const STALE_MS: u64 = 25_000;
@@ -300,9 +300,9 @@ mod tests {
     use super::super::book::Sent;
     use super::super::plan::{Plan, Whim};
     use super::*;
-    use crate::simulation::code::{TYPE, signal_name};
-    use crate::simulation::dice::Dice;
-    use crate::simulation::program::Program;
+    use stepwell_simulation::code::{TYPE, signal_name};
+    use stepwell_simulation::dice::Dice;
+    use stepwell_simulation::program::Program;
 
     /// What the outside knows, what is stored and what was done, of one run that did one piece of work and
     /// received one signal.

@@ -121,7 +121,7 @@ impl Mixture {
             | Kind::Sleeper
             | Kind::SleeperUntil
             | Kind::Flaky
-            | Kind::Floor => self.load.start(kind, plan).await,
+            | Kind::Floor(_) => self.load.start(kind, plan).await,
         }
     }
 

@@ -141,12 +141,12 @@ pub fn signal_value(number: u32) -> u64 {
 
 impl Program {
     /// A random program. `stop`: whether it may wait to be stopped.
-    pub(crate) fn random(dice: &mut Dice) -> Self {
+    pub fn random(dice: &mut Dice) -> Self {
         Self::made(Maker { dice, node: 0, signal: 0, fatal: false, real: false })
     }
 
     /// A random program for real processes: it takes seconds, and uses several queues.
-    pub(crate) fn random_real(dice: &mut Dice) -> Self {
+    pub fn random_real(dice: &mut Dice) -> Self {
         Self::made(Maker { dice, node: 0, signal: 0, fatal: false, real: true })
     }
 

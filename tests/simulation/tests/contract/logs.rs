@@ -2,7 +2,7 @@
 
 use stepwell_shared::ids::Namespace;
 use stepwell_shared::subject::{self, EventAddress, Stream};
-use stepwell_tests::backend::{Acked, Message, Refusal};
+use stepwell_simulation::backend::{Acked, Message, Refusal};
 
 use crate::{Backend, PARTITIONS, cases, id, name};
 

@@ -7,7 +7,7 @@ mod logs;
 mod queues;
 
 use stepwell_shared::ids::{Name, Namespace, WorkflowId};
-use stepwell_tests::backend::{KeyValue, Log, Memory, Queue, Real};
+use stepwell_simulation::backend::{KeyValue, Log, Memory, Queue, Real};
 
 /// Partitions of the namespace under test: few, so that ids share them.
 const PARTITIONS: u32 = 4;

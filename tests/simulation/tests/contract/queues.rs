@@ -2,7 +2,7 @@
 
 use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::subject::{self, Stream};
-use stepwell_tests::backend::{Handed, Message};
+use stepwell_simulation::backend::{Handed, Message};
 
 use crate::{Backend, cases, name};
 

@@ -4,11 +4,12 @@
 //! What the orchestrator's and the worker's shells do around the pure crates is written down here a second
 //! time, in small; when they change, this changes with them.
 
+pub mod backend;
 mod check;
 mod check_owners;
 mod client;
 pub mod code;
-pub(crate) mod dice;
+pub mod dice;
 mod drive;
 mod effects;
 mod engine;

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use stepwell_tests::simulation::{Failure, Sabotage, Stats, run_seed};
+use stepwell_simulation::{Failure, Sabotage, Stats, run_seed};
 
 /// How many seeds are run when nothing is said.
 const SEEDS: u64 = 600;
@@ -85,7 +85,7 @@ fn shown(failure: &Failure) -> String {
     text + &failure.trace
         + &format!(
             "  again, with what happened in it:\n    STEPWELL_SIM_SEED={seed} STEPWELL_SIM_TRACE=1 cargo test -p \
-             stepwell-tests --test simulation -- every_seed_holds\n"
+             stepwell-simulation --test simulation -- every_seed_holds\n"
         )
 }
 

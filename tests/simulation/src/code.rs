@@ -17,9 +17,11 @@ use super::program::{End, Op, Program, Work};
 /// The workflow type, and the queue of everything.
 pub const TYPE: &str = "program";
 
-/// The activity that does work, and the one that undoes it.
-pub(crate) const WORK: &str = "work";
-pub(crate) const UNDO: &str = "undo";
+/// The activity that does work.
+pub const WORK: &str = "work";
+
+/// The one that undoes it.
+pub const UNDO: &str = "undo";
 
 /// How many steps of the program itself, not of its branches, are done.
 pub const STEPS_DONE: Query<(), u64> = Query::new("steps_done");

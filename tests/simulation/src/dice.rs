@@ -5,7 +5,7 @@ use stepwell_shared::rng::{SplitMix64, seed_from};
 
 /// A stream of random choices.
 #[derive(Debug, Clone)]
-pub(crate) struct Dice(SplitMix64);
+pub struct Dice(SplitMix64);
 
 /// One stream for every concern.
 #[derive(Debug, Clone)]
@@ -34,34 +34,34 @@ impl Streams {
 
 impl Dice {
     /// The stream of this name.
-    pub(crate) fn of(seed: u64, name: &str) -> Self {
+    pub fn of(seed: u64, name: &str) -> Self {
         let mut mixed = SplitMix64::new(seed ^ seed_from(name.as_bytes()));
         Self(SplitMix64::new(mixed.next_u64()))
     }
 
     /// A number below `end`; 0 when `end` is 0.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         if end == 0 { 0 } else { self.0.next_u64() % end }
     }
 
     /// A number from `first` to `last`, both included.
-    pub(crate) fn between(&mut self, first: u64, last: u64) -> u64 {
+    pub fn between(&mut self, first: u64, last: u64) -> u64 {
         first + self.below(last.saturating_sub(first) + 1)
     }
 
     /// True so many times in a thousand.
-    pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
+    pub fn chance(&mut self, per_mille: u64) -> bool {
         self.below(1_000) < per_mille
     }
 
     /// One of them.
-    pub(crate) fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         let index = self.below(of.len() as u64);
         of.get(usize::try_from(index).unwrap_or(0))
     }
 
     /// An index below `len`.
-    pub(crate) fn index(&mut self, len: usize) -> usize {
+    pub fn index(&mut self, len: usize) -> usize {
         usize::try_from(self.below(len as u64)).unwrap_or(0)
     }
 }
