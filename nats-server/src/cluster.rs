@@ -68,7 +68,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// Starts the nodes and waits until JetStream has a leader.
+    /// Starts the nodes and waits until JetStream has a leader that knows all of them: one that dies before that leaves
+    /// the others without a majority, and it has no place for streams with copies.
     ///
     /// # Errors
     /// [`StartError`] with the end of a server's log, if it wrote one.
@@ -82,7 +83,7 @@ impl ClusterBuilder {
             nodes.push(server.start()?);
         }
         let mut cluster = NatsCluster { nodes, ports: self.ports };
-        cluster.wait_until_led()?;
+        cluster.wait_until_not(|views| leaderless(views).or_else(|| unknown(views)))?;
         Ok(cluster)
     }
 
@@ -217,9 +218,13 @@ impl NatsCluster {
     /// # Errors
     /// [`StartError::NoLeader`] after a minute.
     pub fn wait_until_led(&mut self) -> Result<(), StartError> {
+        self.wait_until_not(leaderless)
+    }
+
+    fn wait_until_not(&mut self, missing: impl Fn(&[View]) -> Option<String>) -> Result<(), StartError> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
-            let Some(missing) = self.leaderless() else { return Ok(()) };
+            let Some(missing) = missing(&self.views()) else { return Ok(()) };
             if Instant::now() >= deadline {
                 let log = self.nodes.first().map(|node| node.log().to_owned()).unwrap_or_default();
                 let tail = self.nodes.first().map(NatsServer::log_tail).unwrap_or_default();
@@ -261,6 +266,12 @@ fn leaderless(views: &[View]) -> Option<String> {
     views.iter().flat_map(|view| &view.led).find(|(name, _)| !says_so(name)).map(|(name, _)| name.clone())
 }
 
+/// Names JetStream while its leader does not have every other node as a follower.
+fn unknown(views: &[View]) -> Option<String> {
+    let whole = views.iter().any(|view| view.name == view.meta_leader && view.followers == NODES - 1);
+    (!whole).then(|| "the whole of JetStream".to_owned())
+}
+
 fn not_there() -> std::io::Result<()> {
     Err(std::io::Error::new(std::io::ErrorKind::NotFound, "there is no such node"))
 }
@@ -271,7 +282,7 @@ mod tests {
 
     fn view(name: &str, meta: &str, led: &[(&str, &str)]) -> View {
         let led = led.iter().map(|(name, leader)| ((*name).to_owned(), (*leader).to_owned())).collect();
-        View { name: name.into(), meta_leader: meta.into(), led }
+        View { name: name.into(), meta_leader: meta.into(), followers: 0, led }
     }
 
     #[test]
@@ -282,5 +293,13 @@ mod tests {
         assert_eq!(leaderless(&two), Some("s".into()), "each takes the other for it");
         assert_eq!(leaderless(&[one, view("b", "a", &[("s", "b")])]), None);
         assert_eq!(leaderless(&[]), Some("JetStream".into()));
+    }
+
+    #[test]
+    fn a_cluster_is_whole_when_its_leader_has_all_others_as_followers() {
+        let views = |followers| [View { followers, ..view("a", "a", &[]) }, view("b", "a", &[])];
+        assert_eq!(unknown(&views(NODES - 1)), None);
+        assert!(unknown(&views(NODES - 2)).is_some());
+        assert!(unknown(&[View { followers: NODES - 1, ..view("b", "a", &[]) }]).is_some(), "not its own word");
     }
 }

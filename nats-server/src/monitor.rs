@@ -21,6 +21,8 @@ pub(crate) struct View {
     pub(crate) name: String,
     /// The leader of the whole of JetStream; empty when there is none.
     pub(crate) meta_leader: String,
+    /// How many followers are up to date, if this server is the leader.
+    pub(crate) followers: usize,
     /// Each stream with its leader, and each consumer (as `stream > consumer`) with its own.
     pub(crate) led: Vec<(String, String)>,
 }
@@ -36,7 +38,9 @@ pub(crate) fn ask(address: SocketAddr) -> Option<View> {
         }
         led.push((stream.name, stream.cluster.leader));
     }
-    Some(View { name: name.server_name, meta_leader: answer.meta_cluster.leader, led })
+    let Group { leader: meta_leader, replicas } = answer.meta_cluster;
+    let followers = replicas.iter().filter(|replica| replica.current).count();
+    Some(View { name: name.server_name, meta_leader, followers, led })
 }
 
 #[derive(Deserialize)]
@@ -79,6 +83,15 @@ struct Consumer {
 struct Group {
     #[serde(default)]
     leader: String,
+    /// As the leader sees them.
+    #[serde(default)]
+    replicas: Vec<Replica>,
+}
+
+#[derive(Deserialize)]
+struct Replica {
+    #[serde(default)]
+    current: bool,
 }
 
 fn get<T: for<'de> Deserialize<'de>>(address: SocketAddr, path: &str) -> Option<T> {
