@@ -300,6 +300,9 @@ mod tests {
         let views = |followers| [View { followers, ..view("a", "a", &[]) }, view("b", "a", &[])];
         assert_eq!(unknown(&views(NODES - 1)), None);
         assert!(unknown(&views(NODES - 2)).is_some());
-        assert!(unknown(&[View { followers: NODES - 1, ..view("b", "a", &[]) }]).is_some(), "not its own word");
+        assert!(
+            unknown(&[View { followers: NODES - 1, ..view("b", "a", &[]) }]).is_some(),
+            "not its own word"
+        );
     }
 }
