@@ -31,13 +31,13 @@ use crate::stage::{many, result};
 const TIMES: [u32; 2] = [1, 4];
 
 /// How many worlds there are at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 4;
 
 /// How soon a task of a dead worker is given to another one. 15 s without more.
 const ACK_WAIT: Duration = Duration::from_secs(2);
 
 /// How soon another orchestrator works after one was killed.
-const LEASE: &str = "1s";
+const LEASE: &str = "2s";
 
 /// Pause between two looks at a process.
 const PAUSE: Duration = Duration::from_millis(10);
