@@ -1,5 +1,5 @@
-//! Asking a cluster for a new stream. Just after its start the leader has not heard of every server yet, and finds no place
-//! for one; a moment later it does.
+//! Asking a cluster for a new stream. Just after its start the leader has not heard of every server yet, and
+//! finds no place for one; a moment later it does.
 
 use std::time::Duration;
 

@@ -180,9 +180,10 @@ fn timer_message(shell: &Shell, id: &WorkflowId, write: TimerWrite) -> Outgoing 
     let key = subject::timer_key(id, shell.partitions);
     let (headers, body) = match write {
         TimerWrite::Put(entry) => (Vec::new(), encode(&entry)),
-        // A marker that goes away by itself. It takes the place of the value, of which the bucket keeps one: a roll-up,
-        // which would do the same once more, costs the server a search.
-        TimerWrite::Remove => (vec![("KV-Operation", "PURGE"), ("Nats-TTL", "60s")], Vec::new()),
+        // A purge marker that takes the earlier values with it and goes away by itself.
+        TimerWrite::Remove => {
+            (vec![("KV-Operation", "PURGE"), ("Nats-Rollup", "sub"), ("Nats-TTL", "60s")], Vec::new())
+        }
     };
     Outgoing {
         subject: Bucket::Timers.subject(shell.connection.namespace(), &key),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Longest wait for anything. Only a fault makes a test wait so long; it is far longer than the longest
 /// thing that is waited for, a task of a dead worker that is handed on after 15 s.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -5,8 +5,8 @@
 //! One step is: a task delivered from TASKS; a report to EVENTS, acknowledged by JetStream; the
 //! acknowledgement of the task; the report delivered from EVENTS in order; a workflow task and its reply; a
 //! record to HISTORY that names its subject's last sequence, acknowledged; the next task to TASKS with an
-//! id against repeats, acknowledged. Workflow tasks of one moment go together, and so do their answers; or each goes by itself, see
-//! [`Sending`].
+//! id against repeats, acknowledged. Workflow tasks of one moment go together, and so do their
+//! answers; or each goes by itself, see [`Sending`].
 //!
 //! A workflow begins with its start in EVENTS, acknowledged and delivered; a workflow task and its reply; the
 //! first record; its summary to the bucket `state`, acknowledged, at the same time as the first task. After

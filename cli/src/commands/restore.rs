@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use stepwell_connection::provision::{check_server, mark_provisioned, stream_info};
+use stepwell_connection::provision::{NO_ROOM, check_server, mark_provisioned, stream_info};
 use stepwell_connection::snapshot::{self, Snapshot};
 use stepwell_connection::{Connection, ConnectionOptions, JetStreamError};
 use stepwell_shared::ids::Namespace;
@@ -16,9 +16,6 @@ use crate::backup::manifest::{self, Copy, Manifest};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
 use crate::text;
-
-/// Errors that say that a stream's `max_bytes` cannot be reserved on the server; 10005 is what a cluster says.
-const NO_ROOM: [u64; 6] = [10002, 10005, 10023, 10028, 10047, 10104];
 
 /// Most replicas that JetStream takes.
 const MAX_REPLICAS: u8 = 5;

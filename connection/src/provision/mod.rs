@@ -336,7 +336,7 @@ async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStr
 }
 
 /// Errors that say that a stream's `max_bytes` cannot be reserved; 10005 is what a cluster says.
-const NO_ROOM: [u64; 6] = [10002, 10005, 10023, 10028, 10047, 10104];
+pub const NO_ROOM: [u64; 6] = [10002, 10005, 10023, 10028, 10047, 10104];
 
 fn is_conflict(error: &JetStreamError) -> bool {
     // "stream name already in use with a different configuration"

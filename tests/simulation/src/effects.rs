@@ -94,6 +94,7 @@ pub(crate) fn timer_message(world: &World, id: &WorkflowId, write: &TimerWrite) 
         TimerWrite::Put(entry) => Message::new(subject, encode(entry)),
         TimerWrite::Remove => Message::new(subject, Vec::new())
             .with_header("KV-Operation", "PURGE")
+            .with_header("Nats-Rollup", "sub")
             .with_header("Nats-TTL", "60s"),
     };
     Outgoing { message, summary: None, timer_of: Some(id.clone()) }

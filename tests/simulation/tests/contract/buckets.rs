@@ -66,8 +66,10 @@ fn a_plain_publish_writes_too(backend: &mut impl Backend) {
 fn a_removal_may_leave_no_trace(backend: &mut impl Backend) {
     let subject = Bucket::Timers.subject(&Namespace::default(), "3.a");
     backend.put(Bucket::Timers, "3.a", b"1");
-    let removal =
-        Message::new(&subject, "").with_header("KV-Operation", "PURGE").with_header("Nats-TTL", "1s");
+    let removal = Message::new(&subject, "")
+        .with_header("KV-Operation", "PURGE")
+        .with_header("Nats-Rollup", "sub")
+        .with_header("Nats-TTL", "1s");
     backend.publish(removal).expect("it is stored");
     assert_eq!(backend.get(Bucket::Timers, "3.a"), None);
     assert_eq!(values(backend, Bucket::Timers), [""; 0]);
