@@ -18,18 +18,13 @@ use stepwell_shared::summary::{RunSummary, Status};
 use crate::event_log;
 use crate::ground::Ground;
 use crate::open_runs::OpenRuns;
+use crate::rhythm::{Read, Rhythm};
 use crate::shell::Shell;
 use crate::state_bucket;
 use crate::trimming::Trimming;
 
 /// How often workers are looked over and sleeping runs are counted.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// How often the `state` bucket is read through. It is read whole, so not often.
-const READ_EVERY: Duration = Duration::from_secs(60);
-
-/// The most of its time that this process spends with reading it, as one part of so many.
-const READING_SHARE: u32 = 20;
 
 /// How long the mark of a removed summary stays: long enough for whoever watches the bucket.
 const MARKER_TTL: Duration = Duration::from_secs(60);
@@ -43,30 +38,19 @@ const FORGOTTEN_AT_ONCE: usize = 16;
 
 /// Does it until it is aborted.
 pub(crate) async fn keep_tidy(ground: Ground) {
-    let mut pause = Duration::ZERO;
-    let mut read = Instant::now();
     let mut open = OpenRuns::default();
     let mut trimming = Trimming::new();
-    // What was owned when it was looked last, and when the bucket was read last.
-    let (mut owned_then, mut owned_when_read) = (Vec::new(), Vec::new());
+    let mut rhythm = Rhythm::new(ground.options.sweep_after);
     loop {
         count(&ground);
         trimming.trim(&ground).await;
-        let owned = ground.owned.partitions();
-        let new = owned == owned_then && owned != owned_when_read;
-        owned_then.clone_from(&owned);
-        if !owned.is_empty() && (new || read.elapsed() >= pause) {
-            read = Instant::now();
-            owned_when_read = owned;
-            let usual = READ_EVERY.min(ground.options.sweep_after);
-            pause = match look_through(&ground, &mut open).await {
-                Ok(Look { reading, more: false }) => usual.max(reading * READING_SHARE),
-                Ok(Look { reading, more: true }) => reading * READING_SHARE,
-                Err(error) => {
-                    tracing::warn!(%error, "the state bucket could not be read through; trying again later");
-                    usual.max(read.elapsed() * READING_SHARE)
-                }
-            };
+        if rhythm.due(&ground.owned.partitions(), Instant::now()) {
+            let began = Instant::now();
+            let read = look_through(&ground, &mut open).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the state bucket could not be read through; trying again later");
+                Read { took: began.elapsed(), more: true }
+            });
+            rhythm.read(&read, Instant::now());
             for shell in ground.owned.all() {
                 let forgotten = shell.recovery.forget_tasks(&shell.connection, || shell.floor.done_to());
                 if let Err(error) = forgotten.await {
@@ -105,17 +89,10 @@ fn count(ground: &Ground) {
     }
 }
 
-/// How the bucket was read through.
-struct Look {
-    reading: Duration,
-    /// There are more runs to be forgotten than one pass takes, and they can be.
-    more: bool,
-}
-
 async fn look_through(
     ground: &Ground,
     open: &mut OpenRuns,
-) -> Result<Look, stepwell_connection::JetStreamError> {
+) -> Result<Read, stepwell_connection::JetStreamError> {
     let began = Instant::now();
     let keep_since =
         now_ms().saturating_sub(u64::try_from(ground.options.retention.as_millis()).unwrap_or(u64::MAX));
@@ -137,14 +114,14 @@ async fn look_through(
         }
     })
     .await?;
-    let (reading, full) = (began.elapsed(), over.len() == MAX_FORGOTTEN);
+    let (took, full) = (began.elapsed(), over.len() == MAX_FORGOTTEN);
     ground.metrics.stuck_runs.reset();
     for (reason, runs) in stuck {
         ground.metrics.stuck_runs.with_label_values(&[reason]).set(runs);
     }
     let forgotten = forget_all(ground, over).await;
     open.look_at_chosen(ground).await;
-    Ok(Look { reading, more: full && forgotten })
+    Ok(Read { took, more: full && forgotten })
 }
 
 /// Why a run cannot go on, if it cannot.

@@ -35,6 +35,7 @@ mod parked;
 mod pulse;
 mod recovery;
 mod rejections;
+mod rhythm;
 mod sabotage;
 mod secret;
 mod service;

@@ -1,6 +1,7 @@
 //! What every test begins with and ends with.
 
 use std::future::Future;
+use std::pin::pin;
 
 use serde::de::DeserializeOwned;
 use stepwell::shared::failure::Failure;
@@ -91,12 +92,23 @@ pub(crate) async fn failure<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> 
     }
 }
 
-/// Waits for the end of a run, and says where it stands if it does not come.
+/// Most times that [`PATIENCE`] may pass before a run ends: a run that never ends makes records for ever, too.
+const LONGEST_RUN: u32 = 10;
+
+/// Waits for the end of a run, and says where it stands if nothing is recorded any more and it has not come.
 pub(crate) async fn ended<O: DeserializeOwned>(handle: &WorkflowHandle<O>) -> Result<O, ResultError> {
-    match tokio::time::timeout(PATIENCE, handle.result()).await {
-        Ok(ended) => ended,
-        Err(_) => panic!("{} did not end within {PATIENCE:?}: {:#?}", handle.id(), handle.describe().await),
+    let mut result = pin!(handle.result());
+    let mut known = None;
+    for _ in 0..LONGEST_RUN {
+        if let Ok(ended) = tokio::time::timeout(PATIENCE, &mut result).await {
+            return ended;
+        }
+        let described = handle.describe().await;
+        let records = described.as_ref().ok().map(|it| it.summary.history_length);
+        assert!(records > known, "nothing new of {} in {PATIENCE:?}: {described:#?}", handle.id());
+        known = records;
     }
+    panic!("{} has {known:?} records and did not end", handle.id())
 }
 
 /// Waits until the orchestrator with this address owns so many partitions.
