@@ -12,10 +12,8 @@ pub fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     // What `cargo test` says of this package would make build scripts run again.
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_")) {
-        if name != "CARGO_HOME" && name != "CARGO_TARGET_DIR" {
-            cargo.env_remove(name);
-        }
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && !is_setting(name)) {
+        cargo.env_remove(name);
     }
     cargo.args(["build", "--features", "sabotage", "--bin", "stepwell-sabotaged-process"]);
     cargo.args(["--message-format", "json"]);
@@ -28,4 +26,10 @@ pub fn build() -> PathBuf {
         message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
     });
     programs.next().expect("cargo says where the program is")
+}
+
+/// Whether it says how to build, and so what can be taken over from the build before.
+fn is_setting(name: &str) -> bool {
+    ["CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_INCREMENTAL"].contains(&name)
+        || name.starts_with("CARGO_PROFILE_")
 }

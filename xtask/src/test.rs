@@ -19,6 +19,9 @@ const OLDEST_VARIABLE: &str = "STEPWELL_NATS_SERVER_OLDEST";
 /// The tests of whole processes, of the connection, the worker and the orchestrator with a server.
 const WITH_SERVER: [&str; 4] = ["end_to_end", "with_server", "plain_nats", "limits"];
 
+/// Tests that are left out there: what they see is the worker's cache, and with it they run on both servers.
+const NOT_ON_OLDEST: [&str; 2] = ["--skip", "::cold::"];
+
 /// How arguments begin that say which packages to test.
 const PACKAGES: [&str; 2] = ["-p", "--package"];
 
@@ -51,7 +54,7 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
     // Of the whole workspace, too: with fewer packages, what they depend on would be built in another way.
     let targets = WITH_SERVER.iter().flat_map(|target| ["--test", target]);
     let mut again = cargo();
-    again.args(["test", everything]).args(targets).args(rest).envs(variables);
+    again.args(["test", everything]).args(targets).args(with_own(rest, &NOT_ON_OLDEST)).envs(variables);
     run(again.env(SERVER_VARIABLE, oldest))
 }
 
@@ -59,6 +62,16 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
 fn chooses(rest: &[String], options: &[&str]) -> bool {
     let mut own = rest.iter().take_while(|argument| *argument != "--");
     own.any(|argument| options.iter().any(|option| argument.starts_with(option)))
+}
+
+/// The arguments, and others for the tests themselves.
+fn with_own(rest: &[String], own: &[&str]) -> Vec<String> {
+    let mut all = rest.to_vec();
+    if !rest.iter().any(|argument| argument == "--") {
+        all.push("--".to_owned());
+    }
+    all.extend(own.iter().map(|&argument| argument.to_owned()));
+    all
 }
 
 fn note(what: &str, error: &anyhow::Error) {
@@ -80,5 +93,15 @@ mod tests {
         assert_eq!(chosen("--test end_to_end"), (false, true));
         assert_eq!(chosen("--release name -- -p --test-threads=1"), (false, false));
         assert_eq!(chosen(""), (false, false));
+    }
+
+    #[test]
+    fn what_is_for_the_tests_stands_behind_one_separator() {
+        let given = |rest: &[&str]| {
+            let rest: Vec<String> = rest.iter().map(|&it| it.to_owned()).collect();
+            with_own(&rest, &NOT_ON_OLDEST).join(" ")
+        };
+        assert_eq!(given(&["--no-fail-fast"]), "--no-fail-fast -- --skip ::cold::");
+        assert_eq!(given(&["--", "--test-threads=1"]), "-- --test-threads=1 --skip ::cold::");
     }
 }
