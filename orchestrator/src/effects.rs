@@ -304,6 +304,7 @@ fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: &D
         input: dispatch.input.clone(),
         idempotency_key: format!("{run_id}/{}", dispatch.step),
         token: shell.tokens.token(run_id, dispatch.step, dispatch.attempt),
+        partition: Some(shell.partition),
         scheduled_at_ms: dispatch.scheduled_at_ms,
         schedule_to_start_ms: dispatch.schedule_to_start_ms,
         expires_at_ms: dispatch.expires_at_ms,

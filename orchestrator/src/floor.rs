@@ -4,9 +4,12 @@
 //! Events are begun in stream order and done in any order; the floor is just below the oldest one that is
 //! not done. It never moves past an event by itself, not even when a task dies: only [`Floor::done`] does.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use stepwell_shared::limits::MAX_PACK;
 
 /// The floor of one partition.
 pub(crate) struct Floor {
@@ -16,22 +19,39 @@ pub(crate) struct Floor {
 }
 
 struct State {
-    open: BTreeSet<u64>,
+    /// Which parts of each event that is begun are not done: one bit for each.
+    open: BTreeMap<u64, u64>,
+    /// How many these are.
+    parts: usize,
     /// Up to where everything of the partition has been read.
     read: u64,
 }
 
-/// An event that has been begun and must be reported done.
+// A pack has no more parts than there are bits.
+const _: () = assert!(MAX_PACK <= u64::BITS as usize);
+
+/// An event that has been begun, or a part of one that is a pack, and must be reported done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Receipt {
-    /// The size of its body.
+    /// The size of the event's body.
     pub(crate) bytes: u32,
     pub(crate) sequence: u64,
+    /// Which part, from 0.
+    pub(crate) part: u8,
+}
+
+impl Receipt {
+    fn bit(self) -> u64 {
+        1_u64.checked_shl(u32::from(self.part)).unwrap_or(0)
+    }
 }
 
 impl Floor {
     pub(crate) fn new(read: u64) -> Self {
-        Self { state: Mutex::new(State { open: BTreeSet::new(), read }), bytes: AtomicUsize::new(0) }
+        Self {
+            state: Mutex::new(State { open: BTreeMap::new(), parts: 0, read }),
+            bytes: AtomicUsize::new(0),
+        }
     }
 
     /// Up to there is nothing that has not been dealt with or begun.
@@ -40,18 +60,29 @@ impl Floor {
         state.read = state.read.max(sequence);
     }
 
-    /// Takes note of an event, in stream order.
-    pub(crate) fn begin(&self, receipt: Receipt) {
+    /// Takes note of an event's parts, in stream order: all parts of an event at once.
+    pub(crate) fn begin(&self, parts: &[Receipt]) {
+        let Some(first) = parts.first() else { return };
         let mut state = self.lock();
-        state.read = state.read.max(receipt.sequence);
-        if state.open.insert(receipt.sequence) {
-            self.bytes.fetch_add(receipt.bytes as usize, Ordering::Relaxed);
+        state.read = state.read.max(first.sequence);
+        if let Entry::Vacant(entry) = state.open.entry(first.sequence) {
+            entry.insert(parts.iter().fold(0, |bits, receipt| bits | receipt.bit()));
+            state.parts += parts.len();
+            self.bytes.fetch_add(first.bytes as usize, Ordering::Relaxed);
         }
     }
 
-    /// The event is recorded and what it caused is confirmed.
+    /// The event, or this part of it, is recorded and what it caused is confirmed.
     pub(crate) fn done(&self, receipt: Receipt) {
-        if self.lock().open.remove(&receipt.sequence) {
+        let mut state = self.lock();
+        let State { open, parts, .. } = &mut *state;
+        let Entry::Occupied(mut entry) = open.entry(receipt.sequence) else { return };
+        if *entry.get() & receipt.bit() != 0 {
+            *entry.get_mut() &= !receipt.bit();
+            *parts -= 1;
+        }
+        if *entry.get() == 0 {
+            entry.remove();
             self.bytes.fetch_sub(receipt.bytes as usize, Ordering::Relaxed);
         }
     }
@@ -59,7 +90,7 @@ impl Floor {
     /// The highest sequence up to which everything of the partition is done.
     pub(crate) fn done_to(&self) -> u64 {
         let state = self.lock();
-        state.open.first().map_or(state.read, |oldest| oldest - 1)
+        state.open.first_key_value().map_or(state.read, |(oldest, _)| oldest - 1)
     }
 
     /// The highest sequence up to which everything of the partition has been read.
@@ -67,9 +98,9 @@ impl Floor {
         self.lock().read
     }
 
-    /// How many events are begun and not done.
+    /// How many events, or parts of events, are begun and not done.
     pub(crate) fn in_flight(&self) -> usize {
-        self.lock().open.len()
+        self.lock().parts
     }
 
     /// How many bytes the bodies of these events have.
@@ -88,11 +119,11 @@ mod tests {
 
     #[test]
     fn the_floor_waits_for_the_oldest() {
-        let receipt = |sequence| Receipt { bytes: 100, sequence };
+        let receipt = |sequence| Receipt { bytes: 100, sequence, part: 0 };
         let floor = Floor::new(10);
         assert_eq!(floor.done_to(), 10);
         for sequence in [11, 12, 15] {
-            floor.begin(receipt(sequence));
+            floor.begin(&[receipt(sequence)]);
         }
         floor.done(receipt(12));
         assert_eq!((floor.done_to(), floor.read_to()), (10, 15));
@@ -106,11 +137,11 @@ mod tests {
 
     #[test]
     fn each_event_counts_once_with_its_bytes() {
-        let receipt = |sequence, bytes| Receipt { bytes, sequence };
+        let receipt = |sequence, bytes| Receipt { bytes, sequence, part: 0 };
         let floor = Floor::new(0);
-        floor.begin(receipt(1, 5));
-        floor.begin(receipt(2, u32::MAX));
-        floor.begin(receipt(2, u32::MAX));
+        floor.begin(&[receipt(1, 5)]);
+        floor.begin(&[receipt(2, u32::MAX)]);
+        floor.begin(&[receipt(2, u32::MAX)]);
         assert_eq!((floor.in_flight(), floor.bytes_in_flight()), (2, 5 + u32::MAX as usize));
         floor.done(receipt(2, u32::MAX));
         floor.done(receipt(2, u32::MAX));
@@ -118,5 +149,21 @@ mod tests {
         assert_eq!((floor.in_flight(), floor.bytes_in_flight()), (1, 5));
         floor.done(receipt(1, 5));
         assert_eq!((floor.in_flight(), floor.bytes_in_flight()), (0, 0));
+    }
+
+    #[test]
+    fn an_event_of_several_parts_is_done_when_all_are() {
+        let parts = [0, 5, 63].map(|part| Receipt { bytes: 7, sequence: 3, part });
+        let floor = Floor::new(2);
+        floor.begin(&parts);
+        assert_eq!((floor.done_to(), floor.in_flight(), floor.bytes_in_flight()), (2, 3, 7));
+        for (part, left) in
+            [(parts[2], 2), (parts[0], 1), (parts[0], 1), (Receipt { part: 6, ..parts[0] }, 1)]
+        {
+            floor.done(part);
+            assert_eq!((floor.done_to(), floor.in_flight(), floor.bytes_in_flight()), (2, left, 7));
+        }
+        floor.done(parts[1]);
+        assert_eq!((floor.done_to(), floor.in_flight(), floor.bytes_in_flight()), (3, 0, 0));
     }
 }

@@ -10,8 +10,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::{JetStreamError, leader};
-use stepwell_orchestrator_core::{Arrival, decode_event};
-use stepwell_shared::headers::ANSWER_TO;
+use stepwell_orchestrator_core::{Arrival, PackedReport, Refusal, decode_event, is_pack, unpack};
+use stepwell_shared::headers::{ANSWER_TO, PACK};
 use stepwell_shared::subject::{Stream, partition_events};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -212,22 +212,83 @@ async fn take(
     sequence: u64,
 ) -> bool {
     crash::at(Boundary::EventRead);
-    let bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
-    let receipt = Receipt { bytes, sequence };
-    if shell.set_aside.contains(&sequence) {
+    let events = parts(shell, &message, sequence);
+    let receipts: Vec<Receipt> = events.iter().map(|event| event.receipt).collect();
+    if receipts.is_empty() {
         shell.floor.pass(sequence);
         return true;
     }
-    shell.floor.begin(receipt);
+    shell.floor.begin(&receipts);
     let answer_to = message.headers.as_ref().and_then(|headers| headers.get(ANSWER_TO));
     let answer_to = answer_subject(answer_to.map(|value| value.as_str()));
-    let raw = Raw { subject: message.subject.to_string(), body: message.payload.clone(), sequence };
+    for event in events {
+        if !take_part(shell, inbox, aside, event, answer_to.clone()).await {
+            return false;
+        }
+    }
+    true
+}
+
+/// An event, or one of those in a pack.
+struct Part {
+    raw: Raw,
+    receipt: Receipt,
+    /// What of it is wrong already.
+    refusal: Option<Refusal>,
+}
+
+/// What is in a message, but for what predecessors have set aside.
+fn parts(shell: &Shell, message: &Message, sequence: u64) -> Vec<Part> {
+    let bytes = u32::try_from(message.payload.len()).unwrap_or(u32::MAX);
+    let part = |subject: String, body, place: Option<u8>, refusal| Part {
+        raw: Raw { subject, body, sequence, place },
+        receipt: Receipt { bytes, sequence, part: place.unwrap_or(0) },
+        refusal,
+    };
+    let whole = |refusal| vec![part(message.subject.to_string(), message.payload.clone(), None, refusal)];
+    let mut parts = if is_pack(&message.subject) {
+        let header = message.headers.as_ref().and_then(|headers| headers.get(PACK));
+        let header = header.map(|header| header.as_str());
+        match unpack(&message.subject, header, &message.payload, shell.partitions) {
+            Err(refusal) => whole(Some(refusal)),
+            Ok(reports) => reports
+                .into_iter()
+                .map(|PackedReport { place, subject, body }| {
+                    let (subject, refusal) = match subject {
+                        Ok(subject) => (subject, None),
+                        Err(refusal) => (message.subject.to_string(), Some(refusal)),
+                    };
+                    part(subject, message.payload.slice(body), u8::try_from(place).ok(), refusal)
+                })
+                .collect(),
+        }
+    } else {
+        whole(None)
+    };
+    if !shell.set_aside.is_empty() {
+        parts.retain(|part| !shell.set_aside.contains(&(sequence, part.raw.place)));
+    }
+    parts
+}
+
+/// Takes in one event. False when the dispatcher is gone.
+async fn take_part(
+    shell: &Arc<Shell>,
+    inbox: &mpsc::Sender<Incoming>,
+    aside: &Arc<Semaphore>,
+    Part { raw, receipt, refusal }: Part,
+    answer_to: Option<String>,
+) -> bool {
     let tokens = &shell.tokens;
     let genuine = |token: &str, run_id: &_, step, attempt| tokens.verify(token, run_id, step, attempt);
-    match decode_event(&raw.subject, &raw.body, genuine, new_run_id) {
+    let decoded = match refusal {
+        Some(refusal) => Err(refusal),
+        None => decode_event(&raw.subject, &raw.body, genuine, new_run_id),
+    };
+    match decoded {
         Ok(decoded) => {
             let delivery = Delivery {
-                arrival: Arrival { sequence: Some(sequence), input: decoded.input },
+                arrival: Arrival { sequence: Some(raw.sequence), input: decoded.input },
                 receipt: Some(receipt),
                 answer_to,
                 raw: Some(raw),

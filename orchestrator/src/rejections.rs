@@ -21,8 +21,12 @@ use stepwell_shared::subject::{self, Stream};
 
 use crate::shell::Shell;
 
-/// How the id of a rejection begins; the event's sequence number follows.
+/// How the id of a rejection begins; the event's sequence number follows, and `/` and the place in the pack if it is in
+/// one.
 const ID_PREFIX: &str = "rejected-";
+
+/// Which event it is, and which part of it if it is in a pack.
+pub(crate) type Part = (u64, Option<u8>);
 
 /// Pause between two tries to store a rejection.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -37,15 +41,17 @@ pub(crate) struct Raw {
     pub(crate) subject: String,
     pub(crate) body: Bytes,
     pub(crate) sequence: u64,
+    /// Its place, if it is in a pack.
+    pub(crate) place: Option<u8>,
 }
 
-/// The sequence numbers of the events from `next` to `last` that predecessors have set aside: they are read
+/// Those of the events from `next` to `last` that predecessors have set aside: they are read
 /// again, and their senders know already what became of them.
 pub(crate) async fn set_aside_before(
     connection: &Connection,
     next: u64,
     last: u64,
-) -> Result<HashSet<u64>, JetStreamError> {
+) -> Result<HashSet<Part>, JetStreamError> {
     let mut found = HashSet::new();
     if next > last {
         return Ok(found);
@@ -75,7 +81,7 @@ pub(crate) async fn set_aside_before(
     while let Some(message) = messages.next().await {
         let message = message.map_err(|error| other(error.to_string()))?;
         let id = message.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID));
-        found.extend(id.and_then(|id| id.as_str().strip_prefix(ID_PREFIX)?.parse::<u64>().ok()));
+        found.extend(id.and_then(|id| part_of(id.as_str())));
         if message.info().is_ok_and(|info| info.pending == 0) {
             break;
         }
@@ -109,7 +115,7 @@ pub(crate) async fn set_aside(shell: &Shell, raw: &Raw, code: ErrorCode, message
     let body = Bytes::from(encode(&rejection));
     while shell.validity.holds() {
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, format!("{ID_PREFIX}{}", raw.sequence));
+        headers.insert(MESSAGE_ID, id_of((raw.sequence, raw.place)));
         let subject = subject::rejected(connection.namespace(), code);
         crash::at(Boundary::BeforeRejection);
         let stored = match connection.publisher().publish(subject, Some(headers), body.clone()).await {
@@ -126,4 +132,34 @@ pub(crate) async fn set_aside(shell: &Shell, raw: &Raw, code: ErrorCode, message
         tokio::time::sleep(PAUSE).await;
     }
     false
+}
+
+fn id_of((sequence, place): Part) -> String {
+    match place {
+        Some(place) => format!("{ID_PREFIX}{sequence}/{place}"),
+        None => format!("{ID_PREFIX}{sequence}"),
+    }
+}
+
+fn part_of(id: &str) -> Option<Part> {
+    let text = id.strip_prefix(ID_PREFIX)?;
+    match text.split_once('/') {
+        Some((sequence, place)) => Some((sequence.parse().ok()?, Some(place.parse().ok()?))),
+        None => Some((text.parse().ok()?, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_part_is_read_from_its_id() {
+        for part in [(7, None), (7, Some(0)), (u64::MAX, Some(63))] {
+            assert_eq!(part_of(&id_of(part)), Some(part));
+        }
+        for other in ["7", "rejected-", "rejected-7/", "rejected-7/256", "rejected-/1"] {
+            assert_eq!(part_of(other), None, "{other}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::own::Own;
 use crate::parked::Parked;
 use crate::recovery::Recovery;
+use crate::rejections;
 use crate::timers::Timers;
 use crate::token::Tokens;
 use crate::validity::Validity;
@@ -39,7 +40,7 @@ pub(crate) struct Shell {
     pub(crate) parked: Parked,
     pub(crate) recovery: Recovery,
     /// Events that are read again and that predecessors have set aside.
-    pub(crate) set_aside: HashSet<u64>,
+    pub(crate) set_aside: HashSet<rejections::Part>,
     pub(crate) own: Own,
     pub(crate) validity: Validity,
     pub(crate) workers: Arc<Workers>,

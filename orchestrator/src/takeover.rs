@@ -25,7 +25,7 @@ pub(crate) struct Taken {
     pub(crate) left: Left,
     pub(crate) timers: Timers,
     pub(crate) parked: Parked,
-    pub(crate) set_aside: HashSet<u64>,
+    pub(crate) set_aside: HashSet<rejections::Part>,
 }
 
 impl Taken {

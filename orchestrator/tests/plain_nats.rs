@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use stepwell_connection::ConnectionOptions;
 use stepwell_nats_server::NatsServer;
 use stepwell_orchestrator::{Options, OrchestratorError};
+use stepwell_shared::ids::WorkflowId;
+use stepwell_shared::subject::partition;
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for anything; reached only when something is broken.
@@ -111,6 +113,17 @@ impl World {
         self.publish(&subject, &body.to_string()).await;
     }
 
+    /// Publishes reports in the form that they have in a pack.
+    async fn publish_pack(&self, id: &str, reports: &[String]) {
+        let subject = format!("stepwell.default.workflow.{id}.activity.-.pack");
+        let index: Vec<String> =
+            reports.iter().enumerate().map(|(place, report)| format!("{place}:{}", report.len())).collect();
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Stepwell-Pack", index.join(","));
+        let sent = self.jetstream.publish_with_headers(subject, headers, reports.concat().into());
+        sent.await.expect("sent").await.expect("stored");
+    }
+
     async fn publish(&self, subject: &str, body: &str) {
         let ack = self.jetstream.publish(subject.to_owned(), body.to_owned().into()).await.expect("sent");
         ack.await.expect("stored");
@@ -157,6 +170,14 @@ fn start_orchestrator(server: &NatsServer, stop: &CancellationToken) -> tokio::t
     tokio::spawn(async move {
         stepwell_orchestrator::run(&connection, options, stop).await.expect("runs");
     })
+}
+
+/// A report as it lies in a pack.
+fn packed(task: &Value, result: &str) -> String {
+    let text = |field: &str| task[field].as_str().expect("a text").replace(' ', "=20");
+    let body = json!({"v": 1, "attempt": task["attempt"], "token": task["token"],
+                      "outcome": {"completed": {"result": result}}});
+    format!("{}.activity.{}.{}\n{body}", text("workflow_id"), text("run_id"), text("step"))
 }
 
 fn activity(seq: u32, kind: &str) -> Value {
@@ -259,6 +280,64 @@ async fn a_report_counts_once_and_only_with_its_token() {
     assert_eq!(codes, [json!("attempt_over"), json!("wrong_token")]);
     let history = world.ask("history", json!({"id": "t"})).await;
     assert_eq!(history["ok"]["records"][1]["events"][0]["activity_completed"]["result"], "first");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_report_of_a_pack_counts_for_itself() {
+    let world = World::new("pack").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    let partition_of = |id: &str| partition(&WorkflowId::new(id).expect("an id"), 16);
+    let first = "pack 0".to_owned();
+    let mut others = (1..).map(|number| format!("pack {number}"));
+    let same = others.find(|id| partition_of(id) == partition_of(&first)).expect("one of the same partition");
+    let stranger = others.find(|id| partition_of(id) != partition_of(&first)).expect("one of another");
+    let mut tasks = Vec::new();
+    for id in [&first, &same, &stranger] {
+        world.ask("start", json!({"id": id, "type": "order"})).await;
+        let (message, task) = world.next_activity("default").await;
+        message.ack().await.expect("acked");
+        assert_eq!((&task["workflow_id"], &task["partition"]), (&json!(id), &json!(partition_of(id))));
+        tasks.push(task);
+    }
+    let [a, b, c] = tasks.as_slice() else { panic!("three tasks") };
+    let mut forged = b.clone();
+    forged["token"] = json!("00000000000000000000000000000000");
+    let reports = [
+        packed(a, "first"),
+        packed(&forged, "forged"),
+        packed(c, "astray"),
+        packed(a, "second"),
+        "{}".into(),
+    ];
+    world.publish_pack("pack=200", &reports).await;
+    let records = world.records(&first, 2).await;
+    assert_eq!(records[1]["events"][0]["activity_completed"]["result"], "first", "{records:?}");
+    let rejected = world.rejected(3).await;
+    let mut codes: Vec<_> = rejected.iter().map(|it| it["code"].as_str().expect("a code")).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["malformed_body", "malformed_body", "wrong_token"], "{rejected:?}");
+    let sequences: Vec<_> = rejected.iter().map(|it| &it["sequence"]).collect();
+    assert!(sequences.iter().all(|sequence| *sequence == sequences[0]), "{rejected:?}");
+    // What workers ask finds reports in packs, and only genuine ones.
+    for (task, reported) in
+        [(a, json!({"ended": {}})), (b, json!({"nothing": {}})), (c, json!({"nothing": {}}))]
+    {
+        let answer = world
+            .ask(
+                "attempt",
+                json!({"id": task["workflow_id"], "run_id": task["run_id"], "step": task["step"],
+                       "attempt": task["attempt"], "token": task["token"]}),
+            )
+            .await;
+        assert_eq!(answer["ok"]["reported"], reported, "{answer}");
+    }
+    world.publish_pack("pack=200", &[packed(b, "third")]).await;
+    let records = world.records(&same, 2).await;
+    assert_eq!(records[1]["events"][0]["activity_completed"]["result"], "third", "{records:?}");
+    // A pack that says nothing of what is in it is set aside as a whole.
+    world.publish("stepwell.default.workflow.pack=200.activity.-.pack", &packed(c, "lost")).await;
+    assert_eq!(world.rejected(4).await[0]["code"], "malformed_body");
     world.finish().await;
 }
 

@@ -18,6 +18,7 @@ pub mod message;
 pub mod options;
 pub mod ownership;
 pub mod pack;
+pub mod packed_report;
 pub mod partition;
 pub mod payload;
 pub mod permissions;

@@ -103,6 +103,8 @@ pub enum EventAddress {
         /// The step.
         step: StepId,
     },
+    /// Several reports, on this workflow and on others of its partition; see [`crate::packed_report`].
+    Reports,
     /// What to do about a compensation that failed for good.
     Compensation {
         /// The activity that it should have undone.
@@ -132,6 +134,7 @@ pub fn event(namespace: &Namespace, id: &WorkflowId, address: &EventAddress) -> 
         EventAddress::Cancel => format!("{prefix}.cancel"),
         EventAddress::Terminate => format!("{prefix}.terminate"),
         EventAddress::Report { run_id, step } => format!("{prefix}.activity.{run_id}.{step}"),
+        EventAddress::Reports => format!("{prefix}.activity.-.pack"),
         EventAddress::Compensation { seq } => format!("{prefix}.compensation.{seq}"),
     }
 }
@@ -152,6 +155,24 @@ pub fn event_destination(namespace: &Namespace, partitions: u32) -> String {
 #[must_use]
 pub fn stored_reports(namespace: &Namespace, id: &WorkflowId, run_id: &RunId, step: StepId) -> String {
     format!("stepwell.{namespace}.event.*.{}.activity.{run_id}.{step}", escape(id.as_str()))
+}
+
+/// The end of the subject of a report on a step, published or stored: from the workflow id on.
+#[must_use]
+pub fn report_end(id: &WorkflowId, run_id: &RunId, step: StepId) -> String {
+    format!("{}.activity.{run_id}.{step}", escape(id.as_str()))
+}
+
+/// The subject of a stored event whose subject ends like this from the workflow id on.
+#[must_use]
+pub fn stored_event(namespace: &Namespace, partition: u32, end: &str) -> String {
+    format!("stepwell.{namespace}.event.{partition}.{end}")
+}
+
+/// The pattern of all stored packs of reports of a partition.
+#[must_use]
+pub fn stored_report_packs(namespace: &Namespace, partition: u32) -> String {
+    format!("stepwell.{namespace}.event.{partition}.*.activity.-.pack")
 }
 
 /// Reads the subject of a stored event.
@@ -182,6 +203,7 @@ pub fn parse_stored_event(subject: &str) -> Result<(WorkflowId, EventAddress), M
         ["signal", name] => EventAddress::Signal { name: Name::new(name).map_err(invalid)? },
         ["cancel"] => EventAddress::Cancel,
         ["terminate"] => EventAddress::Terminate,
+        ["activity", "-", "pack"] => EventAddress::Reports,
         ["activity", run_id, step] => EventAddress::Report {
             run_id: RunId::new(run_id).map_err(invalid)?,
             step: step.parse().map_err(invalid)?,

@@ -32,6 +32,10 @@ pub struct ActivityTask {
     pub idempotency_key: String,
     /// To be returned unchanged with the report.
     pub token: String,
+    /// The partition of the workflow. Reports on tasks of one partition may go together in a pack, see
+    /// [`crate::packed_report`]; without it they may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<u32>,
     /// When it was published, in milliseconds since 1970 by the orchestrator's clock.
     pub scheduled_at_ms: u64,
     /// Present when the wait for a worker is limited: report `started` when the attempt begins.

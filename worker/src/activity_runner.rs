@@ -33,6 +33,7 @@ use crate::metric_definitions::Metrics;
 use crate::pull_words::GivenOut;
 use crate::registry::{Registered, Registry, listed};
 use crate::report::{NotReported, Reporter, Stored};
+use crate::report_packs::ReportPacks;
 use crate::running::{Entry, Known, RunningAttempts, Stop};
 use crate::sealing::{Whose, seal_heartbeat, seal_outcome, unreadable};
 use crate::slots::{Slot, Slots};
@@ -59,6 +60,7 @@ pub(crate) struct ActivitySide {
     pub(crate) slots: Slots,
     pub(crate) running: RunningAttempts,
     pub(crate) given_before: GivenBefore,
+    pub(crate) reports: ReportPacks,
     /// Cancelled when attempts are no longer waited for.
     pub(crate) give_up: CancellationToken,
     pub(crate) heartbeats: OnceCell<async_nats::jetstream::kv::Store>,
@@ -230,9 +232,9 @@ impl ActivitySide {
             outcome(ended, registered, &entry.stop, &heartbeats)
         };
         let outcome = seal_outcome(&self.payloads, reporter.whose(), outcome).await;
-        match reporter.report(&self.connection, &self.metrics, outcome).await {
+        match reporter.report_end(&self.connection, &self.reports, &self.metrics, outcome).await {
             // From here on nobody has to be told that it is alive.
-            Ok(_) => entry.reported(),
+            Ok(()) => entry.reported(),
             Err(NotReported) => return,
         }
         self.answer(&ack, ACK).await;

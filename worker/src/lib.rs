@@ -134,6 +134,7 @@ mod pull_words;
 mod rebuild;
 mod registry;
 mod report;
+mod report_packs;
 mod roll_call;
 mod run_cache;
 mod running;

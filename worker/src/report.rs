@@ -12,16 +12,18 @@ use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::ids::{RunId, StepId, WorkerId, WorkflowId};
 use stepwell_shared::message::{Outcome, ReportMessage};
+use stepwell_shared::packed_report::join;
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::ActivityTask;
 use uuid::Uuid;
 
 use crate::metric_definitions::Metrics;
+use crate::report_packs::{PackedReport, ReportPacks, Went};
 use crate::sealing::Whose;
 
 /// First and longest wait before a report is sent again.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(50);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// What is to be said of an attempt, but for how it ended.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct Reporter {
     step: StepId,
     attempt: u32,
     token: String,
+    /// The partition, if reports may go together.
+    partition: Option<u32>,
     worker: WorkerId,
     pub(crate) schedule_to_start_ms: Option<u64>,
     pub(crate) execution_ms: Option<u64>,
@@ -57,6 +61,7 @@ impl Reporter {
             step: task.step,
             attempt: task.attempt,
             token: task.token.clone(),
+            partition: task.partition,
             worker: worker.clone(),
             schedule_to_start_ms: None,
             execution_ms: None,
@@ -68,6 +73,30 @@ impl Reporter {
         Whose { id: &self.workflow_id, run_id: &self.run_id, step: self.step }
     }
 
+    /// Reports how the attempt ended, together with others if there are any; returns when it is stored.
+    pub(crate) async fn report_end(
+        &self,
+        connection: &Connection,
+        packs: &ReportPacks,
+        metrics: &Metrics,
+        outcome: Outcome,
+    ) -> Result<(), NotReported> {
+        let Some(partition) = self.partition.filter(|_| ends(&outcome)) else {
+            return self.report(connection, metrics, outcome).await.map(|_| ());
+        };
+        let end = subject::report_end(&self.workflow_id, &self.run_id, self.step);
+        let body = self.body(outcome, connection.max_body());
+        let report = PackedReport {
+            partition,
+            workflow_id: self.workflow_id.clone(),
+            joined: join(&end, &body).into(),
+        };
+        match packs.send(report).await {
+            Went::Stored => Ok(()),
+            Went::Alone => self.send(connection, metrics, self.message_id_of_end(), body).await.map(|_| ()),
+        }
+    }
+
     /// Sends the report until it is stored.
     pub(crate) async fn report(
         &self,
@@ -75,10 +104,20 @@ impl Reporter {
         metrics: &Metrics,
         outcome: Outcome,
     ) -> Result<Stored, NotReported> {
-        let address = EventAddress::Report { run_id: self.run_id.clone(), step: self.step };
-        let subject = subject::event(connection.namespace(), &self.workflow_id, &address);
         let message_id = self.message_id(&outcome);
         let body = self.body(outcome, connection.max_body());
+        self.send(connection, metrics, message_id, body).await
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        metrics: &Metrics,
+        message_id: String,
+        body: Bytes,
+    ) -> Result<Stored, NotReported> {
+        let address = EventAddress::Report { run_id: self.run_id.clone(), step: self.step };
+        let subject = subject::event(connection.namespace(), &self.workflow_id, &address);
         let mut wait = FIRST_WAIT;
         loop {
             let mut headers = HeaderMap::new();
@@ -116,10 +155,15 @@ impl Reporter {
         match outcome {
             Outcome::Started {} => format!("started-{run_id}/{step}/{attempt}"),
             Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => {
-                format!("report-{run_id}/{step}/{attempt}")
+                self.message_id_of_end()
             }
             Outcome::Refused { .. } => format!("refused-{}", Uuid::now_v7()),
         }
+    }
+
+    fn message_id_of_end(&self) -> String {
+        let Self { run_id, step, attempt, .. } = self;
+        format!("report-{run_id}/{step}/{attempt}")
     }
 
     /// The report in one message; what does not fit is left out, heartbeat details first.
@@ -141,6 +185,15 @@ impl Reporter {
             let Some(smaller) = smaller(outcome, body.len(), limit) else { return body.into() };
             outcome = smaller;
         }
+    }
+}
+
+/// Whether the attempt is over with it. What is said before or instead must be told apart from what others say, so it
+/// goes alone, under an id of its own.
+fn ends(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => true,
+        Outcome::Started {} | Outcome::Refused { .. } => false,
     }
 }
 
@@ -185,6 +238,7 @@ mod tests {
             step: StepId::Action(1),
             attempt: 1,
             token: "t".into(),
+            partition: None,
             worker: WorkerId::new("x").unwrap(),
             schedule_to_start_ms: None,
             execution_ms: None,

@@ -27,6 +27,7 @@ use crate::keepalive;
 use crate::metric_definitions::Metrics;
 use crate::metrics_server::{self, Health};
 use crate::registry::Registry;
+use crate::report_packs::{self, ReportPacks};
 use crate::roll_call;
 use crate::run_cache::RunCache;
 use crate::running::RunningAttempts;
@@ -95,6 +96,7 @@ impl Service {
             slots,
             running: RunningAttempts::default(),
             given_before: GivenBefore::default(),
+            reports: ReportPacks::default(),
             give_up: CancellationToken::new(),
             heartbeats: OnceCell::new(),
             ack_wait: watch::Sender::new(ACK_WAIT),
@@ -117,6 +119,8 @@ impl Service {
         // Dropping it ends what listens in the background.
         let mut background = JoinSet::new();
         background.spawn(clock::keep(self.connection.clone()));
+        let side = &self.activity_side;
+        background.spawn(report_packs::send_together(Arc::clone(side)));
         let end_of_metrics = CancellationToken::new();
         if let Some(listener) = self.listener.take() {
             let end = end_of_metrics.clone();

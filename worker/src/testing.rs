@@ -55,6 +55,7 @@ impl TestActivity {
             input: Payload::null(),
             idempotency_key: "test/1".to_owned(),
             token: String::new(),
+            partition: None,
             scheduled_at_ms: 0,
             schedule_to_start_ms: None,
             expires_at_ms: None,

@@ -67,6 +67,7 @@ impl Bodies {
             input: payload.clone(),
             idempotency_key: format!("{}/5", flow.run_id()),
             token: "0".repeat(32),
+            partition: Some(7),
             scheduled_at_ms: NOW_MS,
             schedule_to_start_ms: None,
             expires_at_ms: None,

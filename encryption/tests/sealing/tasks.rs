@@ -25,6 +25,7 @@ fn task(step: StepId, input: Payload) -> ActivityTask {
         input,
         idempotency_key: "r/1".into(),
         token: String::new(),
+        partition: None,
         scheduled_at_ms: 0,
         schedule_to_start_ms: None,
         expires_at_ms: None,

@@ -94,6 +94,14 @@ pub fn decode_event(
             });
             Input::Report { run_id, step, attempt: message.attempt, outcome: message.outcome }
         }
+        EventAddress::Reports => {
+            return Err(Refusal {
+                code: ErrorCode::MalformedSubject,
+                message: format!(
+                    "{subject:?} is where packs of reports go, and this is read as a single event"
+                ),
+            });
+        }
         EventAddress::Compensation { seq } => {
             let message: CompensationMessage = decode(body)?;
             Input::Resolve { seq, action: message.action, reason: message.reason }

@@ -33,6 +33,7 @@ mod run;
 mod size;
 mod step;
 mod turn;
+mod unpack;
 mod unwind;
 mod workflow;
 
@@ -42,4 +43,5 @@ pub use effect::{Dispatch, Effect};
 pub use error::{IllegalRecord, InvalidTurn};
 pub use input::{Arrival, Input, Ruling};
 pub use turn::TurnRequest;
+pub use unpack::{PackedReport, is_pack, unpack};
 pub use workflow::{Commit, Workflow};

@@ -3,13 +3,15 @@
 //! given to work on.
 
 use stepwell_connection::history::{ReadError, StoredHistory, read_part};
-use stepwell_connection::page::read_page;
+use stepwell_connection::page::{StoredMessage, read_page};
 use stepwell_connection::{Connection, JetStreamError};
+use stepwell_orchestrator_core::{PackedReport, is_pack, unpack};
 use stepwell_shared::api::{
     ApiError, AttemptAnswer, AttemptRequest, ReplayAnswer, ReplayRequest, Reported, checked_workflow_id,
 };
 use stepwell_shared::encoding::decode;
 use stepwell_shared::error_code::ErrorCode;
+use stepwell_shared::headers::PACK;
 use stepwell_shared::ids::{RunId, WorkflowId};
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::subject::{self, Stream};
@@ -74,7 +76,8 @@ pub(super) async fn attempt(api: &Api, body: &[u8]) -> Result<AttemptAnswer, Api
         );
         return Err(api_error(ErrorCode::WrongToken, message));
     }
-    let reported = reported(&api.connection, &id, &run_id, &request).await.map_err(unavailable)?;
+    let reported =
+        reported(&api.connection, api.partitions, &id, &run_id, &request).await.map_err(unavailable)?;
     let summary = state_bucket::get(&api.connection, &id).await.map_err(unavailable)?;
     // A summary of another run may be an old one.
     let closed = summary.is_some_and(|summary| summary.run_id == run_id && summary.status.closed());
@@ -85,34 +88,67 @@ pub(super) async fn attempt(api: &Api, body: &[u8]) -> Result<AttemptAnswer, Api
 /// attempt appear to be over.
 async fn reported(
     connection: &Connection,
+    partitions: u32,
     id: &WorkflowId,
     run_id: &RunId,
     request: &AttemptRequest,
 ) -> Result<Reported, JetStreamError> {
-    let subject = subject::stored_reports(connection.namespace(), id, run_id, request.step);
+    let namespace = connection.namespace();
+    let alone = subject::stored_reports(namespace, id, run_id, request.step);
+    let packs = subject::stored_report_packs(namespace, subject::partition(id, partitions));
+    let end = subject::report_end(id, run_id, request.step);
     let mut reported = Reported::Nothing {};
-    let mut next = 1;
-    loop {
-        let page = read_page(connection, Stream::Events, &subject, next).await?;
-        for message in &page.messages {
-            next = message.sequence + 1;
-            let Ok(report) = decode::<ReportMessage>(&message.body) else { continue };
-            if report.token != request.token || report.attempt != request.attempt {
-                continue;
-            }
-            match report.outcome {
-                Outcome::Started {} => reported = Reported::Begun { worker: report.worker },
-                Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => {
-                    return Ok(Reported::Ended {});
+    for subject in [alone, packs] {
+        let mut next = 1;
+        loop {
+            let page = read_page(connection, Stream::Events, &subject, next).await?;
+            for message in &page.messages {
+                next = message.sequence + 1;
+                for body in reports_on(message, &end, partitions) {
+                    match said(body, request) {
+                        Some(Reported::Ended {}) => return Ok(Reported::Ended {}),
+                        Some(begun @ Reported::Begun { .. }) => reported = begun,
+                        Some(Reported::Nothing {}) | None => {}
+                    }
                 }
-                // Nobody began it.
-                Outcome::Refused { .. } => {}
             }
-        }
-        if !page.more {
-            return Ok(reported);
+            if !page.more {
+                break;
+            }
         }
     }
+    Ok(reported)
+}
+
+/// The bodies of the reports in a message on the step whose subjects end like this.
+fn reports_on<'a>(message: &'a StoredMessage, end: &str, partitions: u32) -> Vec<&'a [u8]> {
+    if !is_pack(&message.subject) {
+        return vec![&message.body];
+    }
+    let header = message.headers.as_ref().and_then(|headers| headers.get(PACK));
+    let header = header.map(|header| header.as_str());
+    let reports = unpack(&message.subject, header, &message.body, partitions).unwrap_or_default();
+    let on_it = |report: &PackedReport| report.subject.as_ref().is_ok_and(|subject| ends(subject, end));
+    reports.into_iter().filter(on_it).map(|report| &message.body[report.body]).collect()
+}
+
+/// Whether this is what follows the partition.
+fn ends(subject: &str, end: &str) -> bool {
+    subject.strip_suffix(end).is_some_and(|before| before.ends_with('.') && before.matches('.').count() == 4)
+}
+
+/// What a report says of the attempt; `None` when it is about another one.
+fn said(body: &[u8], request: &AttemptRequest) -> Option<Reported> {
+    let report: ReportMessage = decode(body).ok()?;
+    if report.token != request.token || report.attempt != request.attempt {
+        return None;
+    }
+    Some(match report.outcome {
+        Outcome::Started {} => Reported::Begun { worker: report.worker },
+        Outcome::Completed { .. } | Outcome::Failed { .. } | Outcome::Cancelled {} => Reported::Ended {},
+        // Nobody began it.
+        Outcome::Refused { .. } => Reported::Nothing {},
+    })
 }
 
 fn checked_run_id(text: &str) -> Result<RunId, ApiError> {

@@ -23,6 +23,7 @@ fn address() -> impl Strategy<Value = EventAddress> {
         name().prop_map(|name| EventAddress::Signal { name }),
         Just(EventAddress::Cancel),
         Just(EventAddress::Terminate),
+        Just(EventAddress::Reports),
         (name(), step)
             .prop_map(|(run, step)| EventAddress::Report { run_id: RunId::new(run.as_str()).unwrap(), step }),
         (1u32..).prop_map(|seq| EventAddress::Compensation { seq }),

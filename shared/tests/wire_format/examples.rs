@@ -316,6 +316,7 @@ fn tasks() -> Vec<Example> {
                 input: json(r#"{"order":"order 7","cents":4990}"#),
                 idempotency_key: format!("{RUN}/1"),
                 token: TOKEN.into(),
+                partition: Some(11),
                 scheduled_at_ms: NOW,
                 schedule_to_start_ms: Some(60_000),
                 expires_at_ms: Some(1_788_000_060_950),

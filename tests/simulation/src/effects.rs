@@ -71,6 +71,7 @@ fn task_message(world: &World, workflow: &Workflow, run_id: &RunId, dispatch: Di
         input: dispatch.input,
         idempotency_key: format!("{run_id}/{step}"),
         token: token(run_id.as_str(), &step.to_string(), dispatch.attempt),
+        partition: None,
         scheduled_at_ms: dispatch.scheduled_at_ms,
         schedule_to_start_ms: dispatch.schedule_to_start_ms,
         expires_at_ms: dispatch.expires_at_ms,

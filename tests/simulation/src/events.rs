@@ -68,6 +68,8 @@ pub(crate) fn input_of(world: &mut World, message: &Stored) -> Result<(WorkflowI
             }
             Input::Report { run_id, step, attempt: message.attempt, outcome: message.outcome }
         }
+        // The simulated workers send each report alone.
+        EventAddress::Reports => return Err("a pack of reports".to_owned()),
         EventAddress::Compensation { seq } => {
             let message: CompensationMessage = decode(body).map_err(text)?;
             Input::Resolve { seq, action: message.action, reason: message.reason }

@@ -1,13 +1,17 @@
 //! How attempts end, and what is reported of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use stepwell::prelude::*;
-use stepwell::shared::encoding::{VERSION, encode};
-use stepwell::shared::ids::StepId;
+use stepwell::shared::encoding::{VERSION, decode, encode};
+use stepwell::shared::headers::PACK;
+use stepwell::shared::ids::{StepId, WorkflowId};
 use stepwell::shared::limits::MAX_PAYLOAD_BYTES;
-use stepwell::shared::message::Outcome;
+use stepwell::shared::message::{Outcome, ReportMessage};
+use stepwell::shared::pack::PackIndex;
+use stepwell::shared::packed_report::split;
 use stepwell::shared::subject;
 use stepwell::shared::task::{ActivityTask, CancelActivity};
 use stepwell::{ActivityCode, FailureKind};
@@ -108,6 +112,63 @@ async fn a_result_is_reported_with_what_the_task_carried() {
     assert_eq!(report.outcome, Outcome::Completed { result: json(3) });
     world.publish(&task("nothing", 8, ())).await;
     assert_eq!(reports.outcome().await, Outcome::Completed { result: json(()) });
+    world.until_empty().await;
+}
+
+#[tokio::test]
+async fn reports_of_one_moment_go_together() {
+    let world = World::new().await;
+    let (gate, mut opener) = gate();
+    let _worker = world.run(world.worker().await.activities(gate).max_concurrent_activities(8)).await;
+    let mut published = world.subscribe("stepwell.default.workflow.*.activity.>").await;
+    // Two of the same workflow, one that does not know its partition, one of another.
+    let of = |id: &str, seq: u32, partition: Option<u32>| {
+        let workflow_id = WorkflowId::new(id).expect("a valid id");
+        ActivityTask { workflow_id, partition, ..task("pass", seq, seq) }
+    };
+    let tasks = [
+        of("a", 1, Some(3)),
+        of("b", 2, Some(3)),
+        of("c", 3, Some(3)),
+        of("a", 4, Some(3)),
+        of("d", 5, None),
+        of("e", 6, Some(7)),
+    ];
+    for task in &tasks {
+        world.publish(task).await;
+        opener.began().await;
+    }
+    opener.open.add_permits(tasks.len());
+    let (mut together, mut ends) = (0, Vec::new());
+    while ends.len() < tasks.len() {
+        let message = within(published.next()).await.expect("a report");
+        if !message.subject.ends_with(".activity.-.pack") {
+            ends.push(message.subject.split_once(".workflow.").expect("a report's subject").1.to_owned());
+            continue;
+        }
+        together += 1;
+        let headers = message.headers.as_ref().expect("headers");
+        let index = headers.get(PACK).expect("an index").as_str();
+        let index = PackIndex::parse(index, message.payload.len()).expect("an index that fits");
+        let mut ids = HashSet::new();
+        for (_, range) in index.bodies() {
+            let joined = &message.payload[range];
+            let (end, at) = split(joined).expect("a report");
+            let report: ReportMessage = decode(&joined[at..]).expect("a report");
+            assert!(matches!(report.outcome, Outcome::Completed { .. }), "{report:?}");
+            let id = end.split('.').next().expect("an id").to_owned();
+            assert!(["a", "b", "c"].contains(&id.as_str()), "{end}");
+            assert!(ids.insert(id), "a second one on the same workflow: {end}");
+            ends.push(end.to_owned());
+        }
+        assert!(ids.len() > 1, "one that is alone goes alone");
+    }
+    assert!(together > 0, "{ends:?}");
+    ends.sort();
+    assert_eq!(
+        ends,
+        ["a.1", "a.4", "b.2", "c.3", "d.5", "e.6"].map(|end| end.replace('.', ".activity.run-1."))
+    );
     world.until_empty().await;
 }
 

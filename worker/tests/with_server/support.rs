@@ -260,6 +260,7 @@ pub(crate) fn task(activity: &str, seq: u32, input: impl Serialize) -> ActivityT
         input: json(input),
         idempotency_key: format!("run-1/{seq}"),
         token: format!("token-{seq}"),
+        partition: None,
         scheduled_at_ms: stepwell_connection::clock::now_ms(),
         schedule_to_start_ms: None,
         expires_at_ms: None,
