@@ -1,11 +1,13 @@
 //! One message of the EVENTS stream as anybody may publish it: the first line is the subject, the rest the
-//! body. It is read as the orchestrator reads it and taken into a run that waits for many things.
+//! body, which in a pack of reports begins with a line that is its header. It is read as the orchestrator reads it and
+//! taken into a run that waits for many things.
 
-use stepwell_orchestrator_core::{Arrival, Commit, Input, Workflow, decode_event};
+use stepwell_orchestrator_core::{Arrival, Commit, Input, Workflow, decode_event, is_pack, unpack};
 use stepwell_shared::command::{Command, Compensation, RunActivity};
 use stepwell_shared::encoding::{decode, encode};
 use stepwell_shared::history::{Record, RunStarted, StallKind};
 use stepwell_shared::ids::{Name, RunId, WorkflowId};
+use stepwell_shared::limits::MAX_PACK;
 use stepwell_shared::options::ActivityOptions;
 use stepwell_shared::payload::Payload;
 
@@ -15,12 +17,43 @@ const TOKEN: &str = "token";
 /// A refusal names what was found: so many times the message, and a sentence.
 const MOST_REFUSAL_BYTES: usize = 2_048;
 
+const PARTITIONS: u32 = 16;
+
 const NOW: u64 = 1_700_000_000_000;
 
 pub(crate) fn check(data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == b'\n');
     let Ok(subject) = std::str::from_utf8(parts.next().unwrap_or_default()) else { return };
     let body = parts.next().unwrap_or_default();
+    if is_pack(subject) {
+        return check_pack(subject, body);
+    }
+    check_event(subject, body);
+}
+
+fn check_pack(subject: &str, data: &[u8]) {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let header = std::str::from_utf8(parts.next().unwrap_or_default()).ok();
+    let body = parts.next().unwrap_or_default();
+    let unpacked = unpack(subject, header, body, PARTITIONS);
+    assert_eq!(
+        unpacked,
+        unpack(subject, header, body, PARTITIONS),
+        "the same bytes are read in the same way"
+    );
+    let Ok(reports) = unpacked else { return };
+    assert!((1..=MAX_PACK).contains(&reports.len()));
+    for (place, report) in reports.iter().enumerate() {
+        assert_eq!(report.place, place);
+        let body = &body[report.body.clone()];
+        match &report.subject {
+            Ok(subject) => check_event(subject, body),
+            Err(refusal) => assert!(refusal.message.len() <= 4 * data.len() + MOST_REFUSAL_BYTES),
+        }
+    }
+}
+
+fn check_event(subject: &str, body: &[u8]) {
     let read = || decode_event(subject, body, |token, _, _, _| token == TOKEN, || run_id("run-2"));
     let decoded = read();
     assert_eq!(decoded, read(), "the same bytes are read in the same way");
@@ -28,7 +61,7 @@ pub(crate) fn check(data: &[u8]) {
         Ok(decoded) => take_in(decoded.input),
         Err(refusal) => {
             assert!(!refusal.message.is_empty());
-            let most = 4 * data.len() + MOST_REFUSAL_BYTES;
+            let most = 4 * (subject.len() + body.len()) + MOST_REFUSAL_BYTES;
             assert!(refusal.message.len() <= most, "a refusal of {} bytes", refusal.message.len());
         }
     }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use serde_json::json;
 use stepwell::shared::error_code::ErrorCode;
-use stepwell::{ResultError, Status, WorkflowHandle};
+use stepwell::shared::limits::DEFAULT_PARTITIONS;
+use stepwell::shared::subject::partition;
+use stepwell::{ResultError, Status, WorkflowHandle, WorkflowId};
 use stepwell_connection::crash::{Boundary, VARIABLE, last_words};
 use stepwell_tests::cluster::{Cluster, WorkerSetup};
 use stepwell_tests::ledger::Phase;
@@ -38,6 +40,12 @@ const ACK_WAIT: Duration = Duration::from_secs(2);
 
 /// How soon another orchestrator works after one was killed.
 const LEASE: &str = "2s";
+
+/// How long reports wait for others, so that those of runs that go side by side are in one message.
+const LINGER_MS: u64 = 200;
+
+/// How many runs go side by side.
+const SIDE_BY_SIDE: usize = 4;
 
 /// Pause between two looks at a process.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -67,7 +75,10 @@ impl Role {
             Self::Orchestrator => {
                 cluster.orchestrator_in(&["--no-http", "--lease", LEASE], &[(VARIABLE.to_owned(), value)])
             }
-            Self::Worker => cluster.worker_unheard(&WorkerSetup::default().variable(VARIABLE, value)),
+            Self::Worker => {
+                let setup = WorkerSetup::default().variable(VARIABLE, value).report_linger(LINGER_MS);
+                cluster.worker_unheard(&setup)
+            }
         }
     }
 
@@ -176,15 +187,19 @@ async fn work(cluster: &Cluster) {
     let cleaned = client.start(cleans_up, "cleans", Then::Stop);
     let heartless = Call { heartbeat: Some(1_000), ..Call::of("lose_heart", json!(3)) };
     let heartless = client.start(one_activity, "heartless", heartless);
+    let packs = "stepwell.default.workflow.*.activity.-.pack";
+    let mut packs = client.connection().client().subscribe(packs).await.expect("it subscribes");
+    let together = neighbours().map(|id| client.start(chain, id, 3).into_future());
     let nobody = cluster
         .publish("stepwell.default.workflow.nobody.signal.number", json!({"v": 1, "payload": 1}).to_string());
-    let (saved, regretted, dared, collected, cleaned, heartless, ()) = tokio::join!(
+    let (saved, regretted, dared, collected, cleaned, heartless, together, ()) = tokio::join!(
         saved.into_future(),
         regretted.into_future(),
         dared.into_future(),
         collected.into_future(),
         cleaned.into_future(),
         heartless.into_future(),
+        stepwell::join_all(together),
         nobody
     );
     let collected = collected.expect("it starts");
@@ -212,6 +227,17 @@ async fn work(cluster: &Cluster) {
         panic!("it is tried again")
     };
     assert!(revived[0].as_u64() > Some(1), "{revived}");
+    for handle in together {
+        assert_eq!(completed(&handle.expect("it starts")).await.len(), 3);
+    }
+    in_time("reports that went together", packs.next()).await.expect("a pack");
+}
+
+/// Ids of workflows of the same partition.
+fn neighbours() -> impl Iterator<Item = String> {
+    let partition = |id: &str| partition(&WorkflowId::new(id).expect("a valid id"), DEFAULT_PARTITIONS);
+    let ids = (0..).map(|number| format!("together-{number}"));
+    ids.filter(move |id| partition(id) == partition("together-0")).take(SIDE_BY_SIDE)
 }
 
 /// How a run ended. Whoever is asked may be dead.

@@ -143,6 +143,12 @@ impl WorkerSetup {
         self.with("--drain", &ms.to_string())
     }
 
+    /// A worker that lets its reports wait so many milliseconds for others.
+    #[must_use]
+    pub fn report_linger(self, ms: u64) -> Self {
+        self.with("--report-linger", &ms.to_string())
+    }
+
     /// A worker that serves its metrics there.
     #[must_use]
     pub fn metrics(self, address: &str) -> Self {

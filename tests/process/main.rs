@@ -67,6 +67,9 @@ struct WorkerArguments {
     /// How long a shutdown waits for activities, in milliseconds.
     #[arg(long, default_value_t = 10_000)]
     drain: u64,
+    /// How long a report waits for others, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    report_linger: u64,
     /// Address for metrics.
     #[arg(long)]
     metrics: Option<String>,
@@ -90,7 +93,8 @@ fn worker(client: Client, arguments: WorkerArguments) -> anyhow::Result<Worker> 
     let mut worker = Worker::new(client, arguments.queue)
         .max_concurrent_activities(arguments.slots)
         .max_cached_workflows(arguments.cached)
-        .drain_timeout(Duration::from_millis(arguments.drain));
+        .drain_timeout(Duration::from_millis(arguments.drain))
+        .report_linger(Duration::from_millis(arguments.report_linger));
     if arguments.programs {
         if !arguments.no_workflows {
             worker = worker.workflow_code(simulation::code::code());

@@ -36,6 +36,8 @@ const HANDED_BACK: Definition = Definition(
 );
 const REPORTS_RETRIED: Definition =
     Definition("worker_reports_retried_total", "Times that a report of an attempt had to be sent again.");
+const REPORTS_PACKED: Definition =
+    Definition("worker_reports_packed_total", "Reports of attempts that were stored together with others.");
 const HEARTBEATS_WRITTEN: Definition =
     Definition("worker_heartbeats_written_total", "Heartbeat details that were written down.");
 const SLOTS: Definition = Definition("worker_activity_slots", "Activities that may run at once.");
@@ -71,6 +73,7 @@ pub(crate) struct Metrics {
     pub(crate) handed_back: IntCounter,
     pub(crate) not_wanted: IntCounter,
     pub(crate) reports_retried: IntCounter,
+    pub(crate) reports_packed: IntCounter,
     pub(crate) heartbeats_written: IntCounter,
     pub(crate) slots: IntGauge,
     pub(crate) slots_used: IntGauge,
@@ -121,6 +124,7 @@ impl Metrics {
             handed_back: counter(r, HANDED_BACK)?,
             not_wanted: counter(r, NOT_WANTED)?,
             reports_retried: counter(r, REPORTS_RETRIED)?,
+            reports_packed: counter(r, REPORTS_PACKED)?,
             heartbeats_written: counter(r, HEARTBEATS_WRITTEN)?,
             slots: gauge(r, SLOTS)?,
             slots_used: gauge(r, SLOTS_USED)?,

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};
@@ -86,15 +87,20 @@ impl Drop for Sending<'_> {
     }
 }
 
-/// Sends the reports of a worker until it is aborted.
-pub(crate) async fn send_together(side: Arc<ActivitySide>) {
+/// Sends the reports of a worker until it is aborted. Each waits for others for as long as `linger`, or for those of the
+/// same moment if it is zero.
+pub(crate) async fn send_together(side: Arc<ActivitySide>, linger: Duration) {
     let reports = &side.reports;
     let _sending = Sending(reports);
     *reports.pending() = Some(Vec::new());
     loop {
         reports.to_send.notified().await;
-        // Whoever is about to report as well gets the turn to do so.
-        tokio::task::yield_now().await;
+        if linger.is_zero() {
+            // Whoever is about to report as well gets the turn to do so.
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(linger).await;
+        }
         let pending = reports.pending().as_mut().map(std::mem::take);
         for pack in packs(pending.unwrap_or_default()) {
             // One that is not stored yet does not hold up the next ones.
@@ -150,6 +156,7 @@ async fn send(pack: Vec<Pending>, connection: Connection, metrics: Arc<Metrics>)
         match stored {
             Ok(_) => {
                 crash::at(Boundary::ReportStored);
+                metrics.reports_packed.inc_by(pack.len() as u64);
                 break Went::Stored;
             }
             Err(error) if !error.retryable() && error != PublishError::UnknownOutcome => break Went::Alone,

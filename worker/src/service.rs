@@ -50,6 +50,7 @@ pub(crate) struct Service {
     health: Health,
     listener: Option<(TcpListener, HttpAccess)>,
     drain_timeout: Duration,
+    report_linger: Duration,
 }
 
 impl Service {
@@ -105,8 +106,17 @@ impl Service {
         let health = Health { metrics, connection: connection.clone(), ready };
         let host = announcer::host();
         let announcer = Announcer { connection: connection.clone(), worker: id, queue, registry, host };
-        let drain_timeout = worker.drain_timeout;
-        Ok(Self { connection, workflow_side, activity_side, announcer, health, listener, drain_timeout })
+        let (drain_timeout, report_linger) = (worker.drain_timeout, worker.report_linger);
+        Ok(Self {
+            connection,
+            workflow_side,
+            activity_side,
+            announcer,
+            health,
+            listener,
+            drain_timeout,
+            report_linger,
+        })
     }
 
     /// Works until `stop`, then ends.
@@ -120,7 +130,7 @@ impl Service {
         let mut background = JoinSet::new();
         background.spawn(clock::keep(self.connection.clone()));
         let side = &self.activity_side;
-        background.spawn(report_packs::send_together(Arc::clone(side)));
+        background.spawn(report_packs::send_together(Arc::clone(side), self.report_linger));
         let end_of_metrics = CancellationToken::new();
         if let Some(listener) = self.listener.take() {
             let end = end_of_metrics.clone();

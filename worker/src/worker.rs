@@ -26,6 +26,9 @@ const DEFAULT_CACHED_WORKFLOWS: usize = 1_000;
 /// most, many after 10 s more than this leaves.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(10);
 
+/// The longest wait of a report for others. Nobody wants more, and a task must not seem to be abandoned meanwhile.
+const LONGEST_LINGER: Duration = Duration::from_secs(1);
+
 /// Takes tasks of one queue and runs them with the code that it was given. Any number of workers, in any
 /// number of processes, may serve a queue.
 ///
@@ -59,6 +62,7 @@ pub struct Worker {
     pub(crate) max_workflow_tasks: usize,
     pub(crate) max_cached_workflows: usize,
     pub(crate) drain_timeout: Duration,
+    pub(crate) report_linger: Duration,
     pub(crate) metrics: Option<String>,
     pub(crate) http: Option<HttpOptions>,
 }
@@ -75,6 +79,7 @@ impl Worker {
             max_workflow_tasks: DEFAULT_WORKFLOW_TASKS,
             max_cached_workflows: DEFAULT_CACHED_WORKFLOWS,
             drain_timeout: DEFAULT_DRAIN,
+            report_linger: Duration::ZERO,
             metrics: None,
             http: None,
         }
@@ -132,6 +137,14 @@ impl Worker {
     /// The default is ten seconds.
     pub fn drain_timeout(mut self, longest: Duration) -> Self {
         self.drain_timeout = longest;
+        self
+    }
+
+    /// Lets the end of an activity wait so long for others, with which it is reported in one message. By default they go
+    /// together only if they end in the same moment. Where each write is synced to a disk or copied to other servers, a few
+    /// milliseconds save many of them; they are added to every step, so more than a second is taken for a second.
+    pub fn report_linger(mut self, longest: Duration) -> Self {
+        self.report_linger = longest.min(LONGEST_LINGER);
         self
     }
 

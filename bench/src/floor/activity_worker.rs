@@ -1,5 +1,7 @@
 //! The floor in the place of the activity worker.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
@@ -10,20 +12,23 @@ use stepwell_connection::provision::ensure_queue;
 use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::subject::{self, EventAddress};
 
-use super::address::Flow;
+use super::address::{Flow, Sending};
 use super::bodies::Bodies;
+use super::reports::Reports;
 use crate::roles::say_ready;
 
 /// Runs until the connection is closed.
 pub(crate) async fn work_activities(connection: Connection, at_once: usize) -> Result<()> {
     let report = Bodies::new()?.report;
+    let reports = Reports::new(connection.clone(), report.clone());
     let consumer = ensure_queue(&connection, &super::queue()).await?;
     let mut tasks = consumer.stream().max_messages_per_batch(at_once).messages().await?;
     say_ready();
     while let Some(task) = tasks.next().await {
         let (task, connection, report) = (task?, connection.clone(), report.clone());
+        let reports = Arc::clone(&reports);
         tokio::spawn(async move {
-            if let Err(error) = work(&connection, &task, report).await {
+            if let Err(error) = work(&connection, &reports, &task, report).await {
                 tracing::error!("the floor's task failed: {error:#}");
             }
         });
@@ -31,14 +36,19 @@ pub(crate) async fn work_activities(connection: Connection, at_once: usize) -> R
     Ok(())
 }
 
-async fn work(connection: &Connection, task: &Message, report: Bytes) -> Result<()> {
+async fn work(connection: &Connection, reports: &Reports, task: &Message, report: Bytes) -> Result<()> {
     let id =
         task.headers.as_ref().and_then(|headers| headers.get(MESSAGE_ID)).context("a task without id")?;
-    let (flow, step) = Flow::parse_attempt_id(id.as_str()).context("a task of no workflow")?;
-    let address = EventAddress::Report { run_id: flow.run_id(), step };
-    let subject = subject::event(connection.namespace(), &flow.workflow_id(), &address);
-    let mut headers = HeaderMap::new();
-    headers.insert(MESSAGE_ID, format!("report-{}", id.as_str()));
-    connection.publisher().publish(subject, Some(headers), report).await?.await?;
+    let (flow, step, sending) = Flow::parse_attempt_id(id.as_str()).context("a task of no workflow")?;
+    match sending {
+        Sending::Together => reports.send(flow, step).await?,
+        Sending::Apart => {
+            let address = EventAddress::Report { run_id: flow.run_id(), step };
+            let subject = subject::event(connection.namespace(), &flow.workflow_id(), &address);
+            let mut headers = HeaderMap::new();
+            headers.insert(MESSAGE_ID, format!("report-{}", id.as_str()));
+            connection.publisher().publish(subject, Some(headers), report).await?.await?;
+        }
+    }
     task.ack().await.map_err(|error| anyhow::anyhow!("the task was not acknowledged: {error}"))
 }

@@ -6,7 +6,7 @@ use stepwell_shared::subject;
 
 const RUN_PREFIX: &str = "01900000-0000-7000-8000-";
 
-/// How the floor's workflow tasks are sent.
+/// How the floor's workflow tasks and reports are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sending {
     /// Those of one moment in one message, as Stepwell sends them.
@@ -51,17 +51,22 @@ impl Flow {
         RunId::new(format!("{RUN_PREFIX}{:06}{:06}", self.load, self.number)).expect("a valid id")
     }
 
-    /// The id under which a task is published.
-    pub(super) fn attempt_id(self, step: u32) -> String {
-        format!("{}/{step}/1", self.run_id())
+    /// The id under which a task is published; the attempt says how its report is sent.
+    pub(super) fn attempt_id(self, step: u32, sending: Sending) -> String {
+        let attempt = match sending {
+            Sending::Together => '1',
+            Sending::Apart => '2',
+        };
+        format!("{}/{step}/{attempt}", self.run_id())
     }
 
     /// Reads what [`Flow::attempt_id`] wrote.
-    pub(super) fn parse_attempt_id(id: &str) -> Option<(Self, StepId)> {
+    pub(super) fn parse_attempt_id(id: &str) -> Option<(Self, StepId, Sending)> {
         let mut parts = id.strip_prefix(RUN_PREFIX)?.split('/');
         let (load, number) = parts.next()?.split_at_checked(6)?;
         let flow = Self { load: load.parse().ok()?, number: number.parse().ok()? };
-        Some((flow, StepId::Action(parts.next()?.parse().ok()?)))
+        let step = StepId::Action(parts.next()?.parse().ok()?);
+        Some((flow, step, if parts.next()? == "1" { Sending::Together } else { Sending::Apart }))
     }
 }
 
@@ -98,10 +103,11 @@ mod tests {
     #[test]
     fn a_workflow_is_found_again() {
         let flow = Flow { load: 3, number: 17 };
-        assert_eq!(Flow::parse_attempt_id(&flow.attempt_id(4)), Some((flow, StepId::Action(4))));
         let id = flow.workflow_id();
         assert_eq!(id.as_str(), "floor-000003-000017");
         for sending in Sending::ALL {
+            let attempt = flow.attempt_id(4, sending);
+            assert_eq!(Flow::parse_attempt_id(&attempt), Some((flow, StepId::Action(4), sending)));
             let start = format!("stepwell.floor.event.3.{id}.start.{}", sending.workflow_type(10));
             assert_eq!(parse_event(&start), Some((flow, FloorEvent::Start { steps: 10, sending })));
         }

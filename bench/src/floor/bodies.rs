@@ -23,7 +23,7 @@ const NOW_MS: u64 = 1_800_000_000_000;
 const SEQUENCE: u64 = 123_456;
 
 /// The partitions of a namespace when nothing is said.
-const PARTITIONS: u32 = stepwell_shared::limits::DEFAULT_PARTITIONS;
+pub(super) const PARTITIONS: u32 = stepwell_shared::limits::DEFAULT_PARTITIONS;
 
 /// The bodies of one workflow.
 #[derive(Debug, Clone)]

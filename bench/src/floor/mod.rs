@@ -6,7 +6,7 @@
 //! acknowledgement of the task; the report delivered from EVENTS in order; a workflow task and its reply; a
 //! record to HISTORY that names its subject's last sequence, acknowledged; the next task to TASKS with an
 //! id against repeats, acknowledged. Workflow tasks of one moment go together, and so do their
-//! answers; or each goes by itself, see [`Sending`].
+//! answers, and reports for the same partition; or each goes by itself, see [`Sending`].
 //!
 //! A workflow begins with its start in EVENTS, acknowledged and delivered; a workflow task and its reply; the
 //! first record; its summary to the bucket `state`, acknowledged, at the same time as the first task. After
@@ -19,6 +19,7 @@ mod activity_worker;
 mod address;
 mod bodies;
 mod orchestrator;
+mod reports;
 mod workflow_worker;
 
 pub(crate) use activity_worker::work_activities;

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::HeaderMap;
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use stepwell_connection::provision::{ProvisionOptions, ensure_queue, provision};
 use stepwell_connection::{Connection, chunked};
-use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
+use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID, PACK};
 use stepwell_shared::ids::WorkerId;
+use stepwell_shared::pack::PackIndex;
+use stepwell_shared::packed_report::split;
 use stepwell_shared::subject::{self, Bucket, Stream};
 
 use super::address::{FloorEvent, Flow, Sending, parse_event};
@@ -59,19 +62,30 @@ pub(crate) async fn orchestrate(connection: Connection, replicas: usize) -> Resu
     let mut events = consumer.messages().await?;
     say_ready();
     while let Some(event) = events.next().await {
-        let (flow, event) = parse_event(&event?.subject).context("an event of no workflow")?;
-        let floor = Arc::clone(&floor);
-        tokio::spawn(async move {
-            let done = match event {
-                FloorEvent::Start { steps, sending } => floor.start(flow, steps, sending).await,
-                FloorEvent::Report { step } => floor.take_report(flow, step).await,
-            };
-            if let Err(error) = done {
-                tracing::error!(?flow, "the floor's workflow ended: {error:#}");
-            }
-        });
+        for (flow, event) in parse_events(&event?).context("an event of no workflow")? {
+            let floor = Arc::clone(&floor);
+            tokio::spawn(async move {
+                let done = match event {
+                    FloorEvent::Start { steps, sending } => floor.start(flow, steps, sending).await,
+                    FloorEvent::Report { step } => floor.take_report(flow, step).await,
+                };
+                if let Err(error) = done {
+                    tracing::error!(?flow, "the floor's workflow ended: {error:#}");
+                }
+            });
+        }
     }
     Ok(())
+}
+
+/// The events in a message: one, or the reports of a pack.
+fn parse_events(message: &Message) -> Option<Vec<(Flow, FloorEvent)>> {
+    let Some(header) = message.headers.as_ref().and_then(|headers| headers.get(PACK)) else {
+        return Some(vec![parse_event(&message.subject)?]);
+    };
+    let index = PackIndex::parse(header.as_str(), message.payload.len())?;
+    let report = |range| parse_event(&format!("....{}", split(&message.payload[range])?.0));
+    index.bodies().map(|(_, range)| report(range)).collect()
 }
 
 impl Floor {
@@ -81,7 +95,7 @@ impl Floor {
         chunked::request(&self.connection, any, bodies.first_workflow_task.clone(), TIMEOUT).await?;
         let last_sequence = self.record(flow, &bodies.first_record, 0).await?;
         self.keep(flow, Some(Progress { steps, sending, last_sequence }));
-        tokio::try_join!(self.dispatch(flow, 1), self.summarise(flow, &bodies.summary))?;
+        tokio::try_join!(self.dispatch(flow, 1, sending), self.summarise(flow, &bodies.summary))?;
         Ok(())
     }
 
@@ -99,7 +113,7 @@ impl Floor {
         let last_sequence = self.record(flow, body, last_sequence).await?;
         if step < steps {
             self.keep(flow, Some(Progress { steps, sending, last_sequence }));
-            return self.dispatch(flow, step + 1).await;
+            return self.dispatch(flow, step + 1, sending).await;
         }
         self.keep(flow, None);
         self.summarise(flow, &bodies.last_summary).await?;
@@ -116,10 +130,10 @@ impl Floor {
         Ok(publisher.publish(subject, Some(headers), body.clone()).await?.await?.sequence)
     }
 
-    async fn dispatch(&self, flow: Flow, step: u32) -> Result<()> {
+    async fn dispatch(&self, flow: Flow, step: u32, sending: Sending) -> Result<()> {
         let subject = subject::task(self.connection.namespace(), &super::queue());
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, flow.attempt_id(step));
+        headers.insert(MESSAGE_ID, flow.attempt_id(step, sending));
         let task = self.bodies.task.clone();
         self.connection.publisher().publish(subject, Some(headers), task).await?.await?;
         Ok(())

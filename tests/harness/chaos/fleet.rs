@@ -15,6 +15,10 @@ use stepwell_simulation::program::OTHER_QUEUES;
 /// Activities that a worker runs at once.
 const SLOTS: usize = 8;
 
+/// How long workers let reports wait for others, in milliseconds: with so little load, and over so many partitions,
+/// they would hardly ever go together.
+const LINGER_MS: &str = "1000";
+
 /// What a process is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -159,6 +163,8 @@ impl Fleet {
                             "--slots",
                             &slots,
                             "--programs",
+                            "--report-linger",
+                            LINGER_MS,
                         ];
                         if queue != "default" {
                             words.push("--no-workflows");
