@@ -151,7 +151,7 @@ pub async fn restore(
     source: &mut impl Source,
 ) -> Result<Value, JetStreamError> {
     let body = json!({ "config": snapshot.config, "state": snapshot.state });
-    let ready: Ready = placement::make(connection, format!("STREAM.RESTORE.{name}"), &body).await?;
+    let ready: Ready = placement::ask(connection, format!("STREAM.RESTORE.{name}"), &body).await?;
     let limit = CHUNK_BYTES.min(connection.max_body());
     loop {
         let chunk = source.read(limit).await.map_err(|error| other(&error))?;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stepwell_connection::clock::now_ms;
@@ -46,7 +47,10 @@ impl Sweep {
         if !overdue(shell, workflow).is_empty() {
             self.suspects.push(Suspect { shell: Arc::clone(shell), id: id.clone() });
         }
-        if !shell.timers.reminds(id, workflow.next_wake()) && is_still_forgotten(shell, id).await {
+        // Before that, what was left is still being looked at.
+        let settled = shell.caught_up.load(Ordering::Acquire) && shell.recovery.is_over();
+        let reminded = shell.timers.reminds(id, workflow.next_recorded_wake());
+        if settled && !reminded && is_still_forgotten(shell, id).await {
             tracing::warn!(workflow_id = %id, "nothing reminds of a run's next time; looking at it now");
             shell.metrics.recovered.with_label_values(&["timer"]).inc();
             let _ = shell.requests.send(Request::LookAt { id: id.clone() }).await;
@@ -82,7 +86,7 @@ impl Sweep {
 /// Looks again, at what is stored now: the run may have changed while it was looked at.
 async fn is_still_forgotten(shell: &Shell, id: &WorkflowId) -> bool {
     let loaded = event_log::load(&shell.connection, shell.partitions, id, 0).await;
-    loaded.is_ok_and(|loaded| !shell.timers.reminds(id, loaded.workflow.next_wake()))
+    loaded.is_ok_and(|loaded| !shell.timers.reminds(id, loaded.workflow.next_recorded_wake()))
 }
 
 /// Tasks that were wanted so long ago that they can be missed.

@@ -246,12 +246,14 @@ pub async fn check_server(connection: &Connection) -> Result<(), ProvisionError>
     if !connection.client().is_server_compatible(major, minor, patch) {
         return Err(ProvisionError::ServerTooOld { found: connection.client().server_info().version });
     }
-    match connection.api::<serde_json::Value>("INFO".into(), &()).await {
+    let failed = |source| ProvisionError::JetStream { what: "ask for JetStream".into(), source };
+    match placement::ask::<serde_json::Value>(connection, "INFO".into(), &()).await {
         Ok(_) => Ok(()),
+        Err(source @ JetStreamError::Refused { err_code: placement::NO_LEADER, .. }) => Err(failed(source)),
         Err(error @ (JetStreamError::Unavailable | JetStreamError::Refused { .. })) => {
             Err(ProvisionError::NoJetStream { reason: error.to_string() })
         }
-        Err(source) => Err(ProvisionError::JetStream { what: "ask for JetStream".into(), source }),
+        Err(source) => Err(failed(source)),
     }
 }
 
@@ -319,7 +321,7 @@ async fn create_or_check(
 
 async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStreamError> {
     let verb = format!("STREAM.CREATE.{}", wanted.name);
-    let created = placement::make(connection, verb.clone(), wanted).await;
+    let created = placement::ask(connection, verb.clone(), wanted).await;
     match created {
         Err(JetStreamError::Refused { err_code, description, .. })
             if NO_ROOM.contains(&err_code) && wanted.max_bytes == layout::DEFAULT_MAX_BYTES =>
@@ -329,7 +331,7 @@ async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStr
                 description,
                 "the server has less storage than the stream's default limit; creating it without one"
             );
-            placement::make(connection, verb, &Config { max_bytes: -1, ..wanted.clone() }).await
+            placement::ask(connection, verb, &Config { max_bytes: -1, ..wanted.clone() }).await
         }
         created => created,
     }

@@ -277,6 +277,14 @@ impl Workflow {
         }
     }
 
+    /// The same as far as the history tells it, so that it can be compared with what somebody else knows: when
+    /// cancellations are told again is never recorded, so it counts as any time.
+    #[must_use]
+    pub fn next_recorded_wake(&self) -> Option<u64> {
+        let run = self.run.as_ref()?;
+        run.alarms.next().or(run.repeat_cancels_at_ms.map(|_| u64::MAX))
+    }
+
     /// Why the run cannot go on, if it cannot, and the queue where a worker could change that.
     #[must_use]
     pub fn stalled(&self) -> Option<&Stall> {

@@ -1,7 +1,6 @@
 //! The processes under test: orchestrators and workers, each with a link of its own to the servers. Who ends is
 //! started again, as whoever runs them in earnest would.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -78,8 +77,8 @@ pub(crate) struct Fleet {
     start: Start,
     ports: Vec<u16>,
     pub(crate) members: Vec<Member>,
-    /// How many processes ended by themselves, by role, and were started again.
-    pub(crate) ended_by_themselves: BTreeMap<&'static str, u32>,
+    /// Processes that ended by themselves and were started again: who, and what it said last.
+    pub(crate) ended_by_themselves: Vec<String>,
     numbers: usize,
 }
 
@@ -92,7 +91,7 @@ impl Fleet {
         workers: usize,
     ) -> Result<Self> {
         let mut fleet =
-            Self { start, ports, members: Vec::new(), ended_by_themselves: BTreeMap::new(), numbers: 0 };
+            Self { start, ports, members: Vec::new(), ended_by_themselves: Vec::new(), numbers: 0 };
         for _ in 0..orchestrators {
             fleet.add(Role::Orchestrator).await?;
         }
@@ -143,7 +142,10 @@ impl Fleet {
             if let Some(process) = &mut member.process
                 && !process.running()
             {
-                *self.ended_by_themselves.entry(member.role.name()).or_default() += 1;
+                let log = process.log();
+                let said = log.lines().rfind(|line| line.starts_with("Error:")).or(log.lines().next_back());
+                let said = said.unwrap_or("nothing");
+                self.ended_by_themselves.push(format!("{}: {said}", member.role.name()));
                 member.process = None;
                 // Not at once: what it did not find may take a moment to be there.
                 member.back_at = Instant::now() + Duration::from_millis(300);

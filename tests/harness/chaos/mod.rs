@@ -201,8 +201,7 @@ pub async fn run(setup: &Setup) -> Result<Report> {
         let pages = outside.book.open();
         findings.extend(verdict::judge(&pages, found, &entries, &faults));
     }
-    let ended_by_themselves =
-        fleet.ended_by_themselves.iter().map(|(role, count)| ((*role).to_owned(), *count)).collect();
+    let ended_by_themselves = std::mem::take(&mut fleet.ended_by_themselves);
     findings.extend(fleet.end().await);
     findings.extend(panics(&logs_in(folder.path())));
     let report = Report {
@@ -264,7 +263,7 @@ fn counted(setup: &Setup, book: &Book, found: Option<&Found>, entries: &[Entry])
         repeats: effects.len() - different.len(),
         set_aside,
         timers_back: 0,
-        ended_by_themselves: BTreeMap::new(),
+        ended_by_themselves: Vec::new(),
         takeover: Spread::default(),
         timer_lag: Spread::default(),
         open_at_the_end: 0,

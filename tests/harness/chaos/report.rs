@@ -45,8 +45,8 @@ pub struct Report {
     pub set_aside: BTreeMap<String, usize>,
     /// Timers of closed runs that a killed server has forgotten to have removed.
     pub timers_back: usize,
-    /// Processes that ended by themselves and were started again.
-    pub ended_by_themselves: BTreeMap<String, u32>,
+    /// Processes that ended by themselves and were started again: who, and what it said last.
+    pub ended_by_themselves: Vec<String>,
     /// After each kill of an orchestrator: time without a record in the partition that waited longest.
     pub takeover: Spread,
     /// How late timers were.
@@ -101,10 +101,11 @@ impl fmt::Display for Report {
                 self.timers_back
             )?;
         }
-        let by_themselves: Vec<String> =
-            self.ended_by_themselves.iter().map(|(role, count)| format!("{count} {role}")).collect();
-        if !by_themselves.is_empty() {
-            writeln!(f, "ended by themselves and started again: {}", by_themselves.join(", "))?;
+        if !self.ended_by_themselves.is_empty() {
+            writeln!(f, "ended by themselves and started again: {}", self.ended_by_themselves.len())?;
+        }
+        for said in self.ended_by_themselves.iter().take(MOST_SHOWN) {
+            writeln!(f, "  {said}")?;
         }
         let spread = |it: &Spread| {
             format!(

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::Value;
 use stepwell::Client;
+use stepwell_connection::Connection;
 use stepwell_connection::page::read_page;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::subject::{self, Bucket, Stream, parse_timer_key};
@@ -75,13 +76,9 @@ async fn restless(client: &Client, book: &Book, partitions: u32, faults: &[Fault
 async fn left_over(client: &Client, partitions: u32, faults: &[Fault]) -> Result<Option<String>, String> {
     let connection = client.connection();
     let namespace = connection.namespace();
-    let count = async |name: String| {
-        let info = connection.api::<Value>(format!("STREAM.INFO.{name}"), &()).await;
-        let info = info.map_err(|error| format!("{name} cannot be looked at: {error}"))?;
-        Ok::<_, String>(info["state"]["messages"].as_u64().unwrap_or(u64::MAX))
-    };
-    let tasks = count(Stream::Tasks.name(namespace)).await?;
-    if tasks > 0 {
+    let tasks = info(connection, &format!("STREAM.INFO.{}", Stream::Tasks.name(namespace))).await?;
+    let tasks = tasks["state"]["messages"].as_u64().unwrap_or(u64::MAX);
+    if tasks > 0 && !tasks_came_back(connection, faults).await? {
         return Ok(Some(format!("{tasks} tasks are left on TASKS")));
     }
     let (left, _) = timers(client, faults).await?;
@@ -89,6 +86,24 @@ async fn left_over(client: &Client, partitions: u32, faults: &[Fault]) -> Result
         return Ok(Some(format!("{} timers are left, such as {key}", left.len())));
     }
     not_taken_in(client, partitions).await
+}
+
+/// What JetStream says of something.
+async fn info(connection: &Connection, verb: &str) -> Result<Value, String> {
+    let info = connection.api::<Value>(verb.to_owned(), &()).await;
+    info.map_err(|error| format!("{verb} cannot be asked: {error}"))
+}
+
+/// Whether the tasks on TASKS, with every workflow closed, are there only because a server was killed: it writes down a
+/// moment later what was removed, and has it again when it is killed in that moment (seen with 2.15.1). To the queues'
+/// consumers they are done: nobody has them, nobody will get them.
+async fn tasks_came_back(connection: &Connection, faults: &[Fault]) -> Result<bool, String> {
+    let tasks = Stream::Tasks.name(connection.namespace());
+    let list = info(connection, &format!("CONSUMER.LIST.{tasks}")).await?;
+    let consumers = list["consumers"].as_array().cloned().unwrap_or_default();
+    let nothing_to_do = |consumer: &Value| consumer["num_pending"] == 0 && consumer["num_ack_pending"] == 0;
+    let killed = faults.iter().any(|fault| kills_servers(fault.kind));
+    Ok(killed && !consumers.is_empty() && consumers.iter().all(nothing_to_do))
 }
 
 /// The keys of timers that are there: those that should not be, and those of which the server had forgotten that
@@ -117,7 +132,12 @@ pub(crate) async fn timers(client: &Client, faults: &[Fault]) -> Result<(Vec<Str
 /// live is there again when the server is killed after the marker has gone (seen with 2.12.8 and 2.15.1). Such a
 /// timer wakes its closed run in vain once.
 fn came_back(closed_at_ms: Option<u64>, faults: &[Fault]) -> bool {
-    let kills = |fault: &&Fault| match fault.kind {
+    let last = faults.iter().filter(|fault| kills_servers(fault.kind)).map(|fault| fault.to_ms).max();
+    closed_at_ms.is_some_and(|closed| last.is_some_and(|last| last >= closed + MARKER_MS))
+}
+
+fn kills_servers(kind: Kind) -> bool {
+    match kind {
         Kind::ServerKilled | Kind::LeaderKilled | Kind::AllServersKilled => true,
         Kind::OrchestratorKilled
         | Kind::WorkerKilled
@@ -131,9 +151,7 @@ fn came_back(closed_at_ms: Option<u64>, faults: &[Fault]) -> bool {
         | Kind::OrchestratorRestarted
         | Kind::WorkerRestarted
         | Kind::FleetResized => false,
-    };
-    let last = faults.iter().filter(kills).map(|fault| fault.to_ms).max();
-    closed_at_ms.is_some_and(|closed| last.is_some_and(|last| last >= closed + MARKER_MS))
+    }
 }
 
 #[derive(Deserialize)]
