@@ -18,7 +18,7 @@ use stepwell_tests::workflows::waiting::{NUMBER, collects};
 
 use crate::stage::{Cache, PROGRAM, Stage, result, together};
 
-const TASKS: &str = "STEPWELL_default_TASKS";
+pub(crate) const TASKS: &str = "STEPWELL_default_TASKS";
 const EVENTS: &str = "STEPWELL_default_EVENTS";
 const HISTORY: &str = "STEPWELL_default_HISTORY";
 
@@ -113,7 +113,7 @@ async fn a_shorter_ack_wait_is_learned_of_by_workers_that_run() {
 }
 
 /// Deletes all consumers of a stream and returns how many there were.
-async fn delete_consumers(cluster: &Cluster, stream: &str) -> usize {
+pub(crate) async fn delete_consumers(cluster: &Cluster, stream: &str) -> usize {
     let stream = cluster.client.connection().jetstream().get_stream(stream).await.expect("the stream");
     let names: Vec<String> = stream.consumer_names().try_collect().await.expect("they can be listed");
     let mut deleted = 0;
