@@ -78,7 +78,7 @@ async fn left_over(client: &Client, partitions: u32, faults: &[Fault]) -> Result
     let namespace = connection.namespace();
     let tasks = info(connection, &format!("STREAM.INFO.{}", Stream::Tasks.name(namespace))).await?;
     let tasks = tasks["state"]["messages"].as_u64().unwrap_or(u64::MAX);
-    if tasks > 0 && !tasks_came_back(connection, faults).await? {
+    if tasks > 0 {
         return Ok(Some(format!("{tasks} tasks are left on TASKS")));
     }
     let (left, _) = timers(client, faults).await?;
@@ -92,18 +92,6 @@ async fn left_over(client: &Client, partitions: u32, faults: &[Fault]) -> Result
 async fn info(connection: &Connection, verb: &str) -> Result<Value, String> {
     let info = connection.api::<Value>(verb.to_owned(), &()).await;
     info.map_err(|error| format!("{verb} cannot be asked: {error}"))
-}
-
-/// Whether the tasks on TASKS, with every workflow closed, are there only because a server was killed: it writes down a
-/// moment later what was removed, and has it again when it is killed in that moment (seen with 2.15.1). To the queues'
-/// consumers they are done: nobody has them, nobody will get them.
-async fn tasks_came_back(connection: &Connection, faults: &[Fault]) -> Result<bool, String> {
-    let tasks = Stream::Tasks.name(connection.namespace());
-    let list = info(connection, &format!("CONSUMER.LIST.{tasks}")).await?;
-    let consumers = list["consumers"].as_array().cloned().unwrap_or_default();
-    let nothing_to_do = |consumer: &Value| consumer["num_pending"] == 0 && consumer["num_ack_pending"] == 0;
-    let killed = faults.iter().any(|fault| kills_servers(fault.kind));
-    Ok(killed && !consumers.is_empty() && consumers.iter().all(nothing_to_do))
 }
 
 /// The keys of timers that are there: those that should not be, and those of which the server had forgotten that
