@@ -13,6 +13,7 @@ pub mod owners;
 pub mod page;
 pub mod provision;
 pub mod snapshot;
+pub mod tasks;
 
 mod ack;
 mod connection;

@@ -32,6 +32,7 @@ mod own;
 mod owner;
 mod owners_bucket;
 mod parked;
+mod passed_over;
 mod pulse;
 mod recovery;
 mod rejections;

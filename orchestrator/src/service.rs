@@ -20,7 +20,7 @@ use crate::secret::secret;
 use crate::shared_reader::SharedReader;
 use crate::token::Tokens;
 use crate::workers::Workers;
-use crate::{api, janitor, owner, stream_watch};
+use crate::{api, janitor, owner, passed_over, stream_watch};
 
 /// How long the end may take when NATS is not there.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -84,6 +84,7 @@ pub async fn run(
     helpers.spawn(listen_to_workers(ground.clone()));
     helpers.spawn(janitor::keep_tidy(ground.clone()));
     helpers.spawn(stream_watch::watch(ground.clone()));
+    helpers.spawn(passed_over::watch(ground.clone()));
     let api = api::serve(&ground).await.map_err(starting("starting the API"))?;
     let outcome = owner::own(&ground, &shutdown).await;
     draining.store(true, Ordering::Relaxed);

@@ -13,7 +13,6 @@ use stepwell_tests::tmpfs::Tmpfs;
 use stepwell_tests::workflows::lifecycle::{GO, chain, waits};
 use stepwell_tests::workflows::waiting::sleeps_until;
 
-use crate::operators::{TASKS, delete_consumers};
 use crate::stage::{Cache, PROGRAM, Stage, leave_out, result, together};
 
 /// The size of the disk.
@@ -101,9 +100,6 @@ async fn a_full_disk_loses_nothing_and_is_gone_on_from() {
         // A stream that could not be written stays as it is until the server was started again.
         cluster.kill_server();
         cluster.answered().await;
-        // To a consumer more may have been given out than its stream has kept: it would pass over as many new tasks.
-        // Workers make it anew.
-        delete_consumers(&cluster, TASKS).await;
         told.until_more_are_accepted().await;
         told.over.set(true);
         wakes

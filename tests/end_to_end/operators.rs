@@ -18,7 +18,7 @@ use stepwell_tests::workflows::waiting::{NUMBER, collects};
 
 use crate::stage::{Cache, PROGRAM, Stage, result, together};
 
-pub(crate) const TASKS: &str = "STEPWELL_default_TASKS";
+const TASKS: &str = "STEPWELL_default_TASKS";
 const EVENTS: &str = "STEPWELL_default_EVENTS";
 const HISTORY: &str = "STEPWELL_default_HISTORY";
 
@@ -55,7 +55,12 @@ async fn learned(worker: &Process, ack_wait: &str) {
 
 #[tokio::test]
 async fn a_consumer_that_keeps_tasks_away_is_put_right_and_its_limits_are_left() {
-    let stage = Stage::new("edited-consumer", Cache::Warm).await;
+    let cluster = Cluster::start("edited-consumer", PROGRAM).await;
+    let address = http::free_address();
+    let orchestrator = cluster.orchestrator_with(&["--listen", &address]);
+    cluster.answered().await;
+    let worker = cluster.worker(&Cache::Warm.worker()).await;
+    let stage = Stage { cluster, orchestrator, worker };
     let cluster = &stage.cluster;
     let warm = cluster.client.start(chain, "before", 2).await.expect("it starts");
     result(&warm).await;
@@ -76,8 +81,12 @@ async fn a_consumer_that_keeps_tasks_away_is_put_right_and_its_limits_are_left()
     let after = cluster.client.start(chain, "after", 3).await.expect("it starts");
     assert_eq!(result(&after).await.len(), 3);
     // The server gives out later what a consumer has passed over only when it is another consumer.
-    assert_eq!(delete_consumers(cluster, TASKS).await, 1);
     assert_eq!(result(&passed_over).await.len(), 3);
+    let remade = consumer(cluster).await;
+    assert_eq!((remade.max_ack_pending, remade.ack_wait), (1, Duration::from_secs(4)));
+    let body = http::get(&address, "/metrics").await.expect("it answers").1;
+    let remade = http::metric(&body, "stepwell_recovered_total", &["what=\"consumer\""]);
+    assert_eq!(remade, Some(1.0), "once, and that one is left alone");
     stage.finish().await;
 }
 
@@ -113,7 +122,7 @@ async fn a_shorter_ack_wait_is_learned_of_by_workers_that_run() {
 }
 
 /// Deletes all consumers of a stream and returns how many there were.
-pub(crate) async fn delete_consumers(cluster: &Cluster, stream: &str) -> usize {
+async fn delete_consumers(cluster: &Cluster, stream: &str) -> usize {
     let stream = cluster.client.connection().jetstream().get_stream(stream).await.expect("the stream");
     let names: Vec<String> = stream.consumer_names().try_collect().await.expect("they can be listed");
     let mut deleted = 0;

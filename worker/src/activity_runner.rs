@@ -32,11 +32,12 @@ use crate::given_before::{Before, GivenBefore, reported as reported_of};
 use crate::metric_definitions::Metrics;
 use crate::pull_words::GivenOut;
 use crate::registry::{Registered, Registry, listed};
-use crate::report::{NotReported, Reporter, Stored};
+use crate::report::{NotReported, Reporter};
 use crate::report_packs::ReportPacks;
 use crate::running::{Entry, Known, RunningAttempts, Stop};
 use crate::sealing::{Whose, seal_heartbeat, seal_outcome, unreadable};
 use crate::slots::{Slot, Slots};
+use crate::until_stored::Stored;
 use crate::wanted::{may_begin_late, wanted};
 
 /// Acknowledges a task: its report is stored.

@@ -142,6 +142,7 @@ mod sealing;
 mod service;
 mod signals;
 mod slots;
+mod until_stored;
 mod wanted;
 mod worker;
 mod workflow_tasks;

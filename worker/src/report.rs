@@ -1,15 +1,10 @@
 //! Telling the orchestrator how an attempt ended. A report is sent until it is stored: the task is
 //! acknowledged after that and not before.
 
-use std::time::Duration;
-
-use async_nats::HeaderMap;
 use bytes::Bytes;
-use stepwell_connection::crash::{self, Boundary};
-use stepwell_connection::{Ack, Connection, PublishError};
+use stepwell_connection::Connection;
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::failure::{Failure, FailureKind};
-use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::ids::{RunId, StepId, WorkerId, WorkflowId};
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::packed_report::join;
@@ -20,10 +15,7 @@ use uuid::Uuid;
 use crate::metric_definitions::Metrics;
 use crate::report_packs::{PackedReport, ReportPacks, Went};
 use crate::sealing::Whose;
-
-/// First and longest wait before a report is sent again.
-pub(crate) const FIRST_WAIT: Duration = Duration::from_millis(50);
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(5);
+use crate::until_stored::{ReportToSend, Stored, send_until_stored};
 
 /// What is to be said of an attempt, but for how it ended.
 #[derive(Debug)]
@@ -38,15 +30,6 @@ pub(crate) struct Reporter {
     worker: WorkerId,
     pub(crate) schedule_to_start_ms: Option<u64>,
     pub(crate) execution_ms: Option<u64>,
-}
-
-/// When a report was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stored {
-    /// By this call.
-    Now,
-    /// Before: the same was reported already, perhaps by an earlier try of this call.
-    Before,
 }
 
 /// The report will never be stored; NATS refuses it for good.
@@ -118,34 +101,12 @@ impl Reporter {
     ) -> Result<Stored, NotReported> {
         let address = EventAddress::Report { run_id: self.run_id.clone(), step: self.step };
         let subject = subject::event(connection.namespace(), &self.workflow_id, &address);
-        let mut wait = FIRST_WAIT;
-        loop {
-            let mut headers = HeaderMap::new();
-            headers.insert(MESSAGE_ID, message_id.as_str());
-            crash::at(Boundary::BeforeReport);
-            let sent = connection.publisher().publish(subject.clone(), Some(headers), body.clone()).await;
-            crash::at(Boundary::ReportSent);
-            let stored = match sent {
-                Ok(pending) => pending.await,
-                Err(error) => Err(error),
-            };
-            if stored.is_ok() {
-                crash::at(Boundary::ReportStored);
-            }
-            let error = match stored {
-                Ok(Ack { duplicate: false, .. }) => return Ok(Stored::Now),
-                Ok(Ack { duplicate: true, .. }) => return Ok(Stored::Before),
-                Err(error) => error,
-            };
-            if !error.retryable() && error != PublishError::UnknownOutcome {
-                tracing::error!(subject, %error, "an activity's report cannot be stored; its task will be given out again");
-                return Err(NotReported);
-            }
-            metrics.reports_retried.inc();
-            tracing::warn!(subject, %error, retry_in = ?wait, "an activity's report is not stored yet");
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
-        }
+        let report = ReportToSend { subject, message_id, index: None, body };
+        send_until_stored(&report, connection, metrics, || true).await.map_err(|error| {
+            let subject = &report.subject;
+            tracing::error!(subject, %error, "an activity's report cannot be stored; its task will be given out again");
+            NotReported
+        })
     }
 
     /// The same for every try. A refusal ends nothing: each one is news, whatever was said of the attempt before,

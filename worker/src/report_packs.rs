@@ -6,11 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};
-use stepwell_connection::crash::{self, Boundary};
-use stepwell_connection::{Connection, PublishError};
-use stepwell_shared::headers::{MESSAGE_ID, PACK};
+use stepwell_connection::Connection;
 use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::limits::{MAX_PACK, MAX_PACKED_BODY_BYTES};
 use stepwell_shared::pack::PackIndex;
@@ -20,7 +17,7 @@ use uuid::Uuid;
 
 use crate::activity_runner::ActivitySide;
 use crate::metric_definitions::Metrics;
-use crate::report::{FIRST_WAIT, LONGEST_WAIT};
+use crate::until_stored::{NotStored, ReportToSend, Stored, send_until_stored};
 
 /// A report that may go with others.
 #[derive(Debug)]
@@ -141,36 +138,16 @@ async fn send(pack: Vec<Pending>, connection: Connection, metrics: Arc<Metrics>)
     let subject = subject::event(connection.namespace(), &first.report.workflow_id, &EventAddress::Reports);
     let message_id = format!("reports-{}", Uuid::now_v7());
     let (index, body) = join(&pack);
-    let mut wait = FIRST_WAIT;
-    let went = loop {
-        let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, message_id.as_str());
-        headers.insert(PACK, index.as_str());
-        crash::at(Boundary::BeforeReport);
-        let sent = connection.publisher().publish(subject.clone(), Some(headers), body.clone()).await;
-        crash::at(Boundary::ReportSent);
-        let stored = match sent {
-            Ok(pending) => pending.await,
-            Err(error) => Err(error),
-        };
-        match stored {
-            Ok(_) => {
-                crash::at(Boundary::ReportStored);
-                metrics.reports_packed.inc_by(pack.len() as u64);
-                break Went::Stored;
-            }
-            Err(error) if !error.retryable() && error != PublishError::UnknownOutcome => break Went::Alone,
-            Err(error) => {
-                metrics.reports_retried.inc();
-                tracing::warn!(subject, %error, retry_in = ?wait, "reports of activities are not stored yet");
-            }
+    let report = ReportToSend { subject, message_id, index: Some(index), body };
+    // Until everybody who waits for it has ended.
+    let wanted = || pack.iter().any(|it| !it.went.is_closed());
+    let went = match send_until_stored(&report, &connection, &metrics, wanted).await {
+        Ok(Stored::Now | Stored::Before) => {
+            metrics.reports_packed.inc_by(pack.len() as u64);
+            Went::Stored
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
-        // Everybody who waited for it has ended.
-        if pack.iter().all(|it| it.went.is_closed()) {
-            return;
-        }
+        Err(NotStored::Refused(_)) => Went::Alone,
+        Err(NotStored::Unwanted) => return,
     };
     for it in pack {
         let _ = it.went.send(went);

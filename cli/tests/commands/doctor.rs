@@ -3,8 +3,11 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
+use async_nats::jetstream::consumer::{FromConsumer, pull};
 use async_nats::jetstream::stream::{Config, PersistenceMode};
+use futures_util::StreamExt;
 use serde_json::Value;
 use stepwell_connection::ConnectionOptions;
 use stepwell_connection::provision::ensure_queue;
@@ -208,4 +211,29 @@ async fn a_consumer_that_is_paused_is_named() {
     connection.api::<Value>(verb, &pause).await.unwrap();
     let (status, found) = mails();
     assert_eq!((status.as_str(), &found["details"]["paused"]), ("warning", &Value::from(true)), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_a_consumer_has_passed_over_are_named() {
+    let (server, _) = monitored("");
+    let url = server.url();
+    let _orchestrator = orchestrator(&url);
+    let connection = ConnectionOptions::to_url(&url).connect("test").await.unwrap();
+    let queue = worker::name("mails");
+    let right = ensure_queue(&connection, &queue).await.unwrap().cached_info().config.clone();
+    let right = pull::Config::try_from_consumer_config(right).unwrap();
+    let task = subject::task(connection.namespace(), &queue);
+    let wrong = pull::Config { filter_subject: format!("{task}-2"), ..right.clone() };
+    let stream = "STEPWELL_default_TASKS";
+    let consumer = connection.jetstream().update_consumer_on_stream(wrong, stream).await.unwrap();
+    connection.publisher().publish(task, None, "{}".into()).await.unwrap().await.unwrap();
+    // Whoever asks it for a task makes it go on to the end of the stream.
+    let asked = consumer.batch().max_messages(1).expires(Duration::from_secs(1)).messages();
+    let mut none = asked.await.unwrap();
+    assert!(none.next().await.is_none());
+    connection.jetstream().update_consumer_on_stream(right, stream).await.unwrap();
+    let report: Value = stepwell(&url, &["doctor", "-o", "json"]).json();
+    let found = check(&report, "consumer mails");
+    assert_eq!(status_of(&report, "consumer mails"), "warning", "{found}");
+    assert_eq!(found["details"]["passed_over"], 1, "{found}");
 }

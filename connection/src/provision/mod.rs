@@ -16,7 +16,7 @@ use crate::placement;
 
 pub use check::{Difference, differences};
 pub use layout::layout;
-pub use queue::{ACK_WAIT, ensure_queue, find_queue, queue_mistakes};
+pub use queue::{ACK_WAIT, ensure_queue, find_queue, queue_mistakes, remake_queue};
 pub use settings::{MAX_PARTITIONS, Settings};
 
 /// The oldest server version that has everything that is needed.

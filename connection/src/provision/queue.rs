@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{self, AckPolicy, FromConsumer, PullConsumer, pull};
-use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, FromConsumer, PullConsumer, pull};
+use async_nats::jetstream::stream::ConsumerCreateStrictErrorKind;
 use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::subject::{self, Stream};
 
@@ -49,7 +49,6 @@ pub async fn ensure_queue(connection: &Connection, queue: &Name) -> Result<PullC
     if let Some(consumer) = find_queue(connection, queue).await? {
         return Ok(consumer);
     }
-    let (stream, jetstream) = (Stream::Tasks.name(connection.namespace()), connection.jetstream());
     let config = pull::Config {
         durable_name: Some(queue.to_string()),
         description: Some("Workers of an activity queue".into()),
@@ -61,21 +60,61 @@ pub async fn ensure_queue(connection: &Connection, queue: &Name) -> Result<PullC
         max_waiting: MAX_WAITING,
         ..pull::Config::default()
     };
-    let created = jetstream.create_consumer_on_stream(config, &stream).await;
-    created.map_err(|error| match error.kind() {
-        ConsumerErrorKind::JetStream(reason) if reason.code() == NOT_FOUND => {
-            ProvisionError::NotProvisioned { namespace: connection.namespace().to_string() }
+    create(connection, queue, config).await
+}
+
+/// Makes the queue's consumer anew, with the limits and times of `old`: all tasks that are stored are given out then,
+/// those included that the old one passed over and those that workers have; workers recognise the latter.
+///
+/// # Errors
+/// [`ProvisionError`] when JetStream refuses. The consumer may be gone then; workers make it as it is by default.
+pub async fn remake_queue(
+    connection: &Connection,
+    queue: &Name,
+    old: &consumer::Config,
+) -> Result<(), ProvisionError> {
+    let stream = Stream::Tasks.name(connection.namespace());
+    let config = put_right_config(connection, queue, old)?;
+    let deleted = connection.jetstream().delete_consumer_from_stream(queue.as_str(), &stream).await;
+    deleted
+        .map_err(|error| failed(format!("delete the consumer of the queue {queue}"), error.to_string()))?;
+    create(connection, queue, pull::Config { deliver_policy: DeliverPolicy::All, ..config }).await?;
+    Ok(())
+}
+
+/// Creates it, if nobody else has meanwhile: what that one chose is left.
+async fn create(
+    connection: &Connection,
+    queue: &Name,
+    config: pull::Config,
+) -> Result<PullConsumer, ProvisionError> {
+    let stream = Stream::Tasks.name(connection.namespace());
+    let created = connection.jetstream().create_consumer_strict_on_stream(config, &stream).await;
+    let error = match created {
+        Ok(consumer) => return Ok(consumer),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ConsumerCreateStrictErrorKind::AlreadyExists => {
+            if let Some(consumer) = find_queue(connection, queue).await? {
+                return Ok(consumer);
+            }
         }
-        ConsumerErrorKind::TimedOut
-        | ConsumerErrorKind::Request
-        | ConsumerErrorKind::InvalidConsumerType
-        | ConsumerErrorKind::InvalidName
-        | ConsumerErrorKind::JetStream(_)
-        | ConsumerErrorKind::Other => ProvisionError::JetStream {
-            what: format!("create the consumer of the queue {queue}"),
-            source: JetStreamError::Other(error.to_string()),
-        },
-    })
+        ConsumerCreateStrictErrorKind::JetStream(reason) if reason.code() == NOT_FOUND => {
+            return Err(ProvisionError::NotProvisioned { namespace: connection.namespace().to_string() });
+        }
+        ConsumerCreateStrictErrorKind::TimedOut
+        | ConsumerCreateStrictErrorKind::Request
+        | ConsumerCreateStrictErrorKind::InvalidConsumerType
+        | ConsumerCreateStrictErrorKind::InvalidName
+        | ConsumerCreateStrictErrorKind::JetStream(_)
+        | ConsumerCreateStrictErrorKind::Other => {}
+    }
+    Err(failed(format!("create the consumer of the queue {queue}"), error.to_string()))
+}
+
+fn failed(what: String, error: String) -> ProvisionError {
+    ProvisionError::JetStream { what, source: JetStreamError::Other(error) }
 }
 
 /// Everything about a queue's consumer with which tasks would be lost or kept away from workers.
@@ -108,37 +147,42 @@ pub fn queue_mistakes(namespace: &Namespace, queue: &Name, found: &consumer::Con
 }
 
 /// Changes what can be changed; JetStream refuses the rest. What a consumer has passed over it does not give out
-/// later: that takes a new one, and removing the old one is left to a person.
+/// later: that takes a new one, which orchestrators make when they find such.
 async fn put_right(
     connection: &Connection,
     queue: &Name,
     found: &consumer::Config,
     mistakes: &str,
 ) -> Result<PullConsumer, ProvisionError> {
-    let failed = |error: String| ProvisionError::JetStream {
-        what: format!("put the consumer of the queue {queue} right ({mistakes})"),
-        source: JetStreamError::Other(error),
-    };
+    let config = put_right_config(connection, queue, found)?;
+    let stream = Stream::Tasks.name(connection.namespace());
+    let consumer = connection.jetstream().update_consumer_on_stream(config, &stream).await;
+    let consumer = consumer.map_err(|error| {
+        failed(format!("put the consumer of the queue {queue} right ({mistakes})"), error.to_string())
+    })?;
+    tracing::warn!(%queue, mistakes, "somebody has changed the queue's consumer; it was put right");
+    Ok(consumer)
+}
+
+/// The settings of `found` without what keeps tasks away from workers.
+fn put_right_config(
+    connection: &Connection,
+    queue: &Name,
+    found: &consumer::Config,
+) -> Result<pull::Config, ProvisionError> {
     let config = pull::Config::try_from_consumer_config(found.clone());
-    let config = pull::Config {
+    let config = config.map_err(|error| {
+        failed(format!("read the settings of the consumer of the queue {queue}"), error.to_string())
+    })?;
+    Ok(pull::Config {
         durable_name: Some(queue.to_string()),
         filter_subject: subject::task(connection.namespace(), queue),
         filter_subjects: Vec::new(),
         ack_policy: AckPolicy::Explicit,
         max_deliver: -1,
         headers_only: false,
-        ..config.map_err(|error| failed(error.to_string()))?
-    };
-    let stream = Stream::Tasks.name(connection.namespace());
-    let consumer = connection.jetstream().update_consumer_on_stream(config, &stream).await;
-    let consumer = consumer.map_err(|error| failed(error.to_string()))?;
-    tracing::warn!(
-        %queue,
-        mistakes,
-        "somebody has changed the queue's consumer; it was put right. What it passed over is given out when it is \
-         deleted and made anew; `stepwell doctor` says whether there is such"
-    );
-    Ok(consumer)
+        ..config
+    })
 }
 
 /// The class of JetStream's "not found" errors.

@@ -200,6 +200,7 @@ pub(super) const ORCHESTRATOR: Lines = Lines {
         ("$JS.API.CONSUMER.DELETE.KV_{state}.*", "reading in order, anew"),
         ("$JS.API.CONSUMER.DELETE.KV_{timers}.*", "reading in order, anew"),
         ("$JS.API.CONSUMER.INFO.{TASKS}.*", "consumers of queues"),
+        ("$JS.API.CONSUMER.DELETE.{TASKS}.*", "consumers of queues, anew"),
         ("$JS.API.CONSUMER.CREATE.{TASKS}.*.stepwell.{namespace}.task.*", "consumers of queues"),
         ("$JS.API.STREAM.PURGE.{EVENTS}", "removing events that are done"),
         ("$JS.API.STREAM.PURGE.{HISTORY}", "removing runs that are over for long"),

@@ -80,8 +80,8 @@ fn one(connection: &Connection, info: &Info, passed_over: u64, report: &mut Repo
     } else if passed_over > 0 {
         let found =
             format!("{found}; {} on the stream that it does not know of", text::count(passed_over, "task"));
-        let advice = "if it says so again, tasks were passed over while it was changed; delete it: workers make it \
-                      anew, and all tasks are given out";
+        let advice = "if it says so again, tasks were passed over; orchestrators make the consumer anew within half a \
+                      minute, and all tasks are given out";
         report.warning(&name, found, advice);
     } else if full {
         let advice = "no more tasks of the queue are given out; its max_ack_pending is reached";

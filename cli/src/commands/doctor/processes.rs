@@ -8,9 +8,10 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::json;
 use stepwell_connection::Connection;
+use stepwell_connection::tasks::stored_tasks;
 use stepwell_shared::announce::Announcement;
 use stepwell_shared::api::WorkersAnswer;
-use stepwell_shared::subject::{self, Stream};
+use stepwell_shared::subject;
 
 use super::report::Report;
 use crate::api::Api;
@@ -121,23 +122,8 @@ async fn services(connection: &Connection) -> usize {
     count
 }
 
-#[derive(Deserialize)]
-struct TasksInfo {
-    state: TasksState,
-}
-
-#[derive(Deserialize)]
-struct TasksState {
-    #[serde(default)]
-    subjects: Option<BTreeMap<String, u64>>,
-}
-
 /// How many tasks each queue has that are not finished.
 pub(super) async fn tasks(connection: &Connection) -> BTreeMap<String, u64> {
-    let name = Stream::Tasks.name(connection.namespace());
-    let filter = json!({ "subjects_filter": subject::all_tasks(connection.namespace()) });
-    let info: Result<TasksInfo, _> = connection.api(format!("STREAM.INFO.{name}"), &filter).await;
-    let subjects = info.ok().and_then(|info| info.state.subjects).unwrap_or_default();
-    let queue = |subject: String| subject.rsplit('.').next().unwrap_or_default().to_owned();
-    subjects.into_iter().map(|(subject, count)| (queue(subject), count)).collect()
+    let stored = stored_tasks(connection, &subject::all_tasks(connection.namespace())).await;
+    stored.map(|stored| stored.by_queue).unwrap_or_default()
 }
