@@ -1,20 +1,21 @@
 //! The one task of a partition that knows which workflows are in memory. It hands arrivals to drives and takes workflows
 //! back; it never waits for NATS.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use stepwell_connection::clock::now_ms;
 use stepwell_orchestrator_core::Input;
 use stepwell_shared::announce::Announcement;
 use stepwell_shared::ids::{Name, RunId, WorkflowId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ask::Sticky;
 use crate::drive::{Delivery, Held, drive};
+use crate::ready::{Ready, Reason};
 use crate::sabotage;
 use crate::shell::Shell;
 use crate::slots::Slots;
@@ -27,6 +28,11 @@ pub(crate) const MAX_IN_FLIGHT: usize = 20_000;
 
 /// Most bytes of bodies of such events; the body of each is kept twice, as it came and as it was read.
 pub(crate) const MAX_BYTES_IN_FLIGHT: usize = 128 * 1024 * 1024;
+
+/// Most runs of all partitions of a process that are worked at without an event and not done. Events are bounded by
+/// [`MAX_IN_FLIGHT`]; these would all wait for the same connection when a herd of timers is due, and everybody else
+/// behind them.
+pub(crate) const MAX_ROOMS: usize = 1_000;
 
 /// Room between the reader of EVENTS and the dispatcher.
 pub(crate) const INBOX_ROOM: usize = 4_096;
@@ -89,11 +95,13 @@ pub(crate) async fn dispatch(
 ) {
     let mut dispatcher = Dispatcher {
         slots: Slots::default(),
-        ready: VecDeque::new(),
+        ready: Ready::default(),
         active: 0,
+        room: None,
         drives: TaskTracker::new(),
         shell,
     };
+    let rooms = Arc::clone(&dispatcher.shell.ground.rooms);
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         tokio::select! {
@@ -105,8 +113,11 @@ pub(crate) async fn dispatch(
                     break;
                 }
                 for incoming in batch.drain(..) {
-                    dispatcher.deliver(&incoming.id, incoming.delivery);
+                    dispatcher.deliver(&incoming.id, incoming.delivery, Reason::Event);
                 }
+            }
+            Ok(room) = Arc::clone(&rooms).acquire_owned(), if dispatcher.wants_room() => {
+                dispatcher.room = Some(room);
             }
         }
         dispatcher.begin_ready();
@@ -117,8 +128,10 @@ pub(crate) async fn dispatch(
 struct Dispatcher {
     shell: Arc<Shell>,
     slots: Slots,
-    ready: VecDeque<WorkflowId>,
+    ready: Ready,
     active: usize,
+    /// For the next workflow that no event has arrived for.
+    room: Option<OwnedSemaphorePermit>,
     drives: TaskTracker,
 }
 
@@ -127,12 +140,9 @@ impl Dispatcher {
         match request {
             Request::Finished { id, held } => self.finished(&id, held),
             Request::Due(due) => {
-                let now = stepwell_connection::clock::now_ms();
                 for Due { id, due_ms } in due {
                     self.shell.metrics.timers_fired.inc();
-                    let lag = now.saturating_sub(due_ms) as f64 / 1_000.0;
-                    self.shell.metrics.timer_lag_seconds.observe(lag);
-                    self.deliver(&id, Delivery::internal(Input::Wake));
+                    self.deliver(&id, Delivery::internal(Input::Wake), Reason::Due { due_ms });
                 }
             }
             Request::WorkerAppeared(announcement) => {
@@ -142,26 +152,26 @@ impl Dispatcher {
                         workflows: announcement.workflows.clone(),
                         activities: announcement.activities.clone(),
                     };
-                    self.deliver(&id, Delivery::internal(input));
+                    self.deliver(&id, Delivery::internal(input), Reason::Look);
                 }
             }
             Request::CaughtUp => {
                 self.shell.caught_up.store(true, Ordering::Release);
                 for id in self.shell.recovery.take_later() {
-                    self.deliver(&id, Delivery::internal(Input::Wake));
+                    self.look_at(&id);
                 }
             }
             Request::LookAgain { id } => {
                 // Otherwise it is done when everything has been read: it is noted.
                 if self.shell.caught_up.load(Ordering::Acquire) {
                     self.shell.recovery.now(&id);
-                    self.deliver(&id, Delivery::internal(Input::Wake));
+                    self.look_at(&id);
                 }
             }
-            Request::LookAt { id } => self.deliver(&id, Delivery::internal(Input::Wake)),
+            Request::LookAt { id } => self.look_at(&id),
             Request::Republish { id, attempts } => {
                 let delivery = Delivery { republish: attempts, ..Delivery::internal(Input::Wake) };
-                self.deliver(&id, delivery);
+                self.deliver(&id, delivery, Reason::Look);
             }
             Request::Peek { id, answer } => {
                 let _ = answer.send(self.slots.peek(&id).and_then(peeked));
@@ -170,10 +180,32 @@ impl Dispatcher {
         self.shell.cached.store(self.slots.len(), Ordering::Relaxed);
     }
 
-    fn deliver(&mut self, id: &WorkflowId, delivery: Delivery) {
+    fn look_at(&mut self, id: &WorkflowId) {
+        self.deliver(id, Delivery::internal(Input::Wake), Reason::Look);
+    }
+
+    fn deliver(&mut self, id: &WorkflowId, delivery: Delivery, reason: Reason) {
         if self.slots.deliver(id, delivery) {
-            self.ready.push_back(id.clone());
+            self.ready.push(id.clone(), reason);
+        } else {
+            self.begins(reason);
         }
+    }
+
+    /// Takes note that a workflow is worked at now, for whatever reason it is.
+    fn begins(&self, reason: Reason) {
+        match reason {
+            Reason::Due { due_ms } => {
+                let lag = now_ms().saturating_sub(due_ms) as f64 / 1_000.0;
+                self.shell.metrics.timer_lag_seconds.observe(lag);
+            }
+            Reason::Event | Reason::Look => {}
+        }
+    }
+
+    /// Whether there is a workflow that waits for room.
+    fn wants_room(&self) -> bool {
+        self.room.is_none() && self.ready.others()
     }
 
     fn finished(&mut self, id: &WorkflowId, held: Option<Box<Held>>) {
@@ -181,7 +213,7 @@ impl Dispatcher {
         let mut evicted = 0;
         let room = self.shell.ground.share(self.shell.options.max_cached_runs);
         if self.slots.end(id, held, room, &mut evicted) {
-            self.ready.push_back(id.clone());
+            self.ready.push(id.clone(), Reason::Event);
         }
         self.shell.metrics.cache_evictions.inc_by(evicted);
     }
@@ -189,15 +221,24 @@ impl Dispatcher {
     fn begin_ready(&mut self) {
         let room = self.shell.ground.share(self.shell.options.max_active_runs);
         // Who may not act any more could not set aside what it refuses, and would record later events before it.
-        while self.active < room
-            && (self.shell.validity.holds() || !sabotage::fenced())
-            && let Some(id) = self.ready.pop_front()
-        {
+        while self.active < room && (self.shell.validity.holds() || !sabotage::fenced()) {
+            if self.wants_room() {
+                self.room = Arc::clone(&self.shell.ground.rooms).try_acquire_owned().ok();
+            }
+            let Some((id, reason)) = self.ready.pop(self.room.is_some()) else { break };
+            let room = match reason {
+                Reason::Event => None,
+                Reason::Due { .. } | Reason::Look => self.room.take(),
+            };
+            self.begins(reason);
             let Some((held, mail)) = self.slots.begin(&id) else { continue };
             self.active += 1;
             let caught_up = self.shell.caught_up.load(Ordering::Acquire);
             // In a box: a task is moved several times while it is made, and a drive is large.
-            self.drives.spawn(Box::pin(drive(Arc::clone(&self.shell), id, held, mail, caught_up)));
+            self.drives.spawn(Box::pin(drive(Arc::clone(&self.shell), id, held, mail, caught_up, room)));
+        }
+        if !self.ready.others() {
+            self.room = None;
         }
     }
 

@@ -19,6 +19,7 @@ use stepwell_shared::history::{Record, StallKind};
 use stepwell_shared::ids::{Name, WorkflowId};
 use stepwell_shared::limits::MAX_TURN_EVENTS;
 use stepwell_shared::subject::{self, Stream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answers;
 use crate::ask::{Asked, Sticky, ask_turn, turn_task};
@@ -113,13 +114,15 @@ impl Held {
 }
 
 /// Works off `mail`, gives the workflow back to the dispatcher, then waits until all effects are
-/// confirmed. `caught_up`: nothing that a predecessor left for this workflow is anywhere but in `mail`.
+/// confirmed. `caught_up`: nothing that a predecessor left for this workflow is anywhere but in `mail`. `room` is kept
+/// until then.
 pub(crate) async fn drive(
     shell: Arc<Shell>,
     id: WorkflowId,
     held: Option<Box<Held>>,
     mail: VecDeque<Delivery>,
     caught_up: bool,
+    room: Option<OwnedSemaphorePermit>,
 ) {
     let mut drive = Drive {
         shell: &shell,
@@ -159,6 +162,7 @@ pub(crate) async fn drive(
             shell.recovery.checked(&id);
         }
     }
+    drop(room);
     crash::at(Boundary::EventsConfirmed);
     for receipt in settled {
         shell.floor.done(receipt);

@@ -7,6 +7,7 @@ use stepwell_connection::Connection;
 use stepwell_connection::provision::Settings;
 use stepwell_shared::ids::{Name, WorkflowId};
 use stepwell_shared::subject::partition;
+use tokio::sync::Semaphore;
 
 use crate::metric_definitions::Metrics;
 use crate::options::Options;
@@ -30,6 +31,8 @@ pub(crate) struct Ground {
     pub(crate) queues: Arc<Mutex<HashSet<Name>>>,
     pub(crate) owned: Owned,
     pub(crate) reader: SharedReader,
+    /// For runs that are worked at without an event.
+    pub(crate) rooms: Arc<Semaphore>,
 }
 
 impl Ground {

@@ -34,6 +34,7 @@ mod owners_bucket;
 mod parked;
 mod passed_over;
 mod pulse;
+mod ready;
 mod recovery;
 mod rejections;
 mod rhythm;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use stepwell_connection::provision::{ProvisionOptions, provision};
 use stepwell_connection::{ConnectionOptions, clock};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::announcements::listen_to_workers;
+use crate::dispatcher::MAX_ROOMS;
 use crate::error::OrchestratorError;
 use crate::ground::{Ground, Owned};
 use crate::http::{self, Health};
@@ -69,6 +71,7 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
         queues: Arc::new(Mutex::new(HashSet::new())),
         owned: Owned::default(),
+        rooms: Arc::new(Semaphore::new(MAX_ROOMS)),
     };
     metrics.partitions.set(i64::from(settings.partitions));
     let draining = Arc::new(AtomicBool::new(false));
