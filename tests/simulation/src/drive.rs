@@ -14,7 +14,7 @@ use stepwell_shared::task::{self, Work, WorkflowTask, WorkflowTaskReply};
 
 use super::effects::{attempt_id, timer_message};
 use super::engine::{Engine, SlotState, Waiting};
-use super::events::rejection;
+use super::events::{Raw, rejection};
 use super::history::{Loaded, load, records};
 use super::knobs::Sabotage;
 use super::timers::Receipt;
@@ -31,7 +31,7 @@ const PAUSE_MAX_MS: u64 = 10_000;
 pub(crate) struct Delivery {
     pub(crate) arrival: Arrival,
     pub(crate) receipt: Option<Receipt>,
-    pub(crate) raw: Option<Stored>,
+    pub(crate) raw: Option<Raw>,
 }
 
 impl Delivery {
@@ -444,7 +444,7 @@ impl Engine {
     fn settle(&mut self, world: &mut World, drive: &mut Drive) {
         for (delivery, ruling) in std::mem::take(&mut drive.taken) {
             if let (Ruling::Rejected { code, message, .. }, Some(raw)) = (&ruling, &delivery.raw) {
-                drive.aside.push_back((raw.sequence, rejection(world, raw, *code, message)));
+                drive.aside.push_back((raw.stored.sequence, rejection(world, raw, *code, message)));
             }
             if let Some(receipt) = delivery.receipt {
                 if world.sabotage == Sabotage::EarlyCheckpoint {

@@ -11,7 +11,7 @@ use stepwell_shared::subject::{self, Bucket, Stream};
 
 use super::drive::{Delivery, Drive, Held};
 use super::effects::Outgoing;
-use super::events::input_of;
+use super::events::{Raw, input_of, parts};
 use super::knobs::Sabotage;
 use super::progress::{COMPARE_MS, Checkpoint};
 use super::recovery::Recovery;
@@ -110,7 +110,7 @@ impl Engine {
             skew_ms,
             recovery: Recovery::default(),
             own: BTreeMap::new(),
-            floor: Floor::new(0),
+            floor: Floor::new(0, false),
             timers: Timers::default(),
             parked: BTreeMap::new(),
             caught_up: false,
@@ -252,7 +252,7 @@ impl Engine {
     fn activate(&mut self, world: &mut World) {
         self.active = true;
         self.next = self.written + 1;
-        self.floor = Floor::new(self.written);
+        self.floor = Floor::new(self.written, world.sabotage == Sabotage::FirstPartOnly);
         let all = subject::all_rejected(&world.namespace);
         let rejected = world.server.read(Stream::Rejected, &all, 0, usize::MAX);
         self.recovery.aside = rejected.into_iter().filter_map(|it| it.message_id).collect();
@@ -312,26 +312,29 @@ impl Engine {
     }
 
     fn take(&mut self, world: &mut World, message: Stored) {
-        let receipt = Receipt { sequence: message.sequence };
-        if self.recovery.aside.contains(&format!("rejected-{}", message.sequence)) {
-            return self.floor.pass(message.sequence);
+        let sequence = message.sequence;
+        let mut parts = parts(world, message);
+        parts.retain(|raw| !self.recovery.aside.contains(&raw.rejection_id()));
+        if parts.is_empty() {
+            return self.floor.pass(sequence);
         }
-        if message.sequence <= self.catch_up {
+        if sequence <= self.catch_up {
             world.stats.reread += 1;
         }
-        self.floor.begin(receipt);
-        match input_of(world, &message) {
-            Ok((id, input)) => {
-                // Without the watermark nothing tells a redelivery from a new event.
-                let sequence = (world.sabotage != Sabotage::NoWatermark).then_some(message.sequence);
-                let delivery = Delivery {
-                    arrival: Arrival { sequence, input },
-                    receipt: Some(receipt),
-                    raw: Some(message),
-                };
-                self.deliver(world, &id, delivery);
+        let receipt = |raw: &Raw| Receipt { sequence, part: raw.place.unwrap_or(0) };
+        let receipts: Vec<Receipt> = parts.iter().map(receipt).collect();
+        self.floor.begin(&receipts);
+        // Without the watermark nothing tells a redelivery from a new event.
+        let watermark = (world.sabotage != Sabotage::NoWatermark).then_some(sequence);
+        for (raw, receipt) in parts.into_iter().zip(receipts) {
+            match input_of(world, &raw.stored) {
+                Ok((id, input)) => {
+                    let arrival = Arrival { sequence: watermark, input };
+                    let delivery = Delivery { arrival, receipt: Some(receipt), raw: Some(raw) };
+                    self.deliver(world, &id, delivery);
+                }
+                Err(reason) => world.complaints.push(format!("an event cannot be read: {reason}")),
             }
-            Err(reason) => world.complaints.push(format!("an event cannot be read: {reason}")),
         }
     }
 

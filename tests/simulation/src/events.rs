@@ -1,6 +1,6 @@
 //! What an engine makes of the events that it reads.
 
-use stepwell_orchestrator_core::Input;
+use stepwell_orchestrator_core::{Input, is_pack, unpack};
 use stepwell_shared::encoding::{VERSION, decode, encode};
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::history::RunStarted;
@@ -14,20 +14,58 @@ use stepwell_shared::subject::{self, EventAddress, parse_stored_event};
 use super::world::{World, new_run_id};
 use crate::backend::{Message, Stored};
 
+/// An event, or one of those in a pack, as it would be stored alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Raw {
+    pub(crate) stored: Stored,
+    /// Which one of the pack.
+    pub(crate) place: Option<usize>,
+}
+
+impl Raw {
+    /// The id under which it is set aside.
+    pub(crate) fn rejection_id(&self) -> String {
+        match self.place {
+            Some(place) => format!("rejected-{}/{place}", self.stored.sequence),
+            None => format!("rejected-{}", self.stored.sequence),
+        }
+    }
+}
+
+/// What is in a message.
+pub(crate) fn parts(world: &mut World, message: Stored) -> Vec<Raw> {
+    if !is_pack(&message.subject) {
+        return vec![Raw { stored: message, place: None }];
+    }
+    let reports = unpack(&message.subject, message.pack.as_deref(), &message.body, world.partitions);
+    let mut parts = Vec::new();
+    for report in reports.expect("workers make packs that can be read") {
+        match report.subject {
+            Ok(subject) => {
+                let body = message.body[report.body].to_vec();
+                let stored = Stored { subject, body, pack: None, ..message.clone() };
+                parts.push(Raw { stored, place: Some(report.place) });
+            }
+            Err(refusal) => world.complaints.push(format!("a pack cannot be read: {}", refusal.message)),
+        }
+    }
+    parts
+}
+
 /// Sets an event aside with its reason.
-pub(crate) fn rejection(world: &World, raw: &Stored, code: ErrorCode, message: &str) -> Message {
+pub(crate) fn rejection(world: &World, raw: &Raw, code: ErrorCode, message: &str) -> Message {
+    let stored = &raw.stored;
     let rejection = Rejection {
         v: VERSION,
         code,
         message: message.to_owned(),
-        subject: raw.subject.clone(),
-        sequence: raw.sequence,
+        subject: stored.subject.clone(),
+        sequence: stored.sequence,
         at_ms: world.now_ms,
-        size: raw.body.len(),
+        size: stored.body.len(),
         preview: String::new(),
     };
-    Message::new(subject::rejected(&world.namespace, code), encode(&rejection))
-        .with_id(format!("rejected-{}", raw.sequence))
+    Message::new(subject::rejected(&world.namespace, code), encode(&rejection)).with_id(raw.rejection_id())
 }
 
 /// The token of an attempt.
@@ -68,8 +106,7 @@ pub(crate) fn input_of(world: &mut World, message: &Stored) -> Result<(WorkflowI
             }
             Input::Report { run_id, step, attempt: message.attempt, outcome: message.outcome }
         }
-        // The simulated workers send each report alone.
-        EventAddress::Reports => return Err("a pack of reports".to_owned()),
+        EventAddress::Reports => return Err("a pack of reports in a pack".to_owned()),
         EventAddress::Compensation { seq } => {
             let message: CompensationMessage = decode(body).map_err(text)?;
             Input::Resolve { seq, action: message.action, reason: message.reason }

@@ -31,6 +31,8 @@ pub(crate) struct Knobs {
     /// Looks at who owns what that are answered by somebody who is behind, in a thousand, and how far that may be.
     pub(crate) stale: u64,
     pub(crate) behind_ms: u64,
+    /// How long reports wait for others to go together with. Zero: each goes alone.
+    pub(crate) linger_ms: u64,
 }
 
 impl Knobs {
@@ -53,6 +55,7 @@ impl Knobs {
             orchestrators: count(dice, &[1, 2, 3, 4]),
             stale: one_of(dice, &[0, 0, 50, 300, 950]),
             behind_ms: one_of(dice, &[500, 4_000, 20_000]),
+            linger_ms: one_of(dice, &[0, 20, 1_000, 6_000]),
         }
     }
 }
@@ -86,6 +89,8 @@ pub enum Sabotage {
     SameEpoch,
     /// Whoever ends cleanly goes without giving anything back.
     NoHandOver,
+    /// A pack of reports counts as done as soon as one of them does.
+    FirstPartOnly,
     /// A run at which somebody has to look again is noted only by who looks, and not by who stops.
     LateNote,
 }

@@ -25,6 +25,7 @@ mod process;
 pub mod program;
 mod progress;
 mod recovery;
+mod reports;
 mod sending;
 mod server;
 mod service;

@@ -81,7 +81,9 @@ impl Orchestrator {
             What::OwnersChanged => self.look(world),
             What::Stop => self.stop(world),
             What::Evict => self.each_engine(world, |world, engine| engine.evict(world, 0)),
-            What::Alarm(Alarm::Activity(_) | Alarm::Progress(_) | Alarm::Client(_))
+            What::Alarm(
+                Alarm::Activity(_) | Alarm::Progress(_) | Alarm::Reports | Alarm::Pack(_) | Alarm::Client(_),
+            )
             | What::Task { .. }
             | What::CancelActivity(_)
             | What::Arrives { .. }

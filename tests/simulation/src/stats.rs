@@ -55,6 +55,8 @@ pub struct Stats {
     pub stale_looks: u64,
     /// Holds that somebody laid.
     pub holds: u64,
+    /// Packs of reports that were sent.
+    pub packs: u64,
 }
 
 impl Stats {
@@ -85,7 +87,7 @@ impl Stats {
         copy.fields().into_iter().filter(|(_, count)| **count == 0).map(|(name, _)| name).collect()
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut u64); 26] {
+    fn fields(&mut self) -> [(&'static str, &mut u64); 27] {
         [
             ("commits", &mut self.commits),
             ("faults", &mut self.faults),
@@ -113,6 +115,7 @@ impl Stats {
             ("buried", &mut self.buried),
             ("stale_looks", &mut self.stale_looks),
             ("holds", &mut self.holds),
+            ("packs", &mut self.packs),
         ]
     }
 }

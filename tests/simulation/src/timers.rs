@@ -144,22 +144,27 @@ impl Timer {
     }
 }
 
-/// An event that has been begun.
+/// An event that has been begun, or a part of one that is a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Receipt {
     pub(crate) sequence: u64,
+    /// Which part, from 0.
+    pub(crate) part: usize,
 }
 
 /// How far a partition has been dealt with.
 #[derive(Debug)]
 pub(crate) struct Floor {
-    open: BTreeSet<u64>,
+    /// Which parts of each event are not done.
+    open: BTreeMap<u64, BTreeSet<usize>>,
     read: u64,
+    /// An event is done as soon as one of its parts is.
+    careless: bool,
 }
 
 impl Floor {
-    pub(crate) fn new(read: u64) -> Self {
-        Self { open: BTreeSet::new(), read }
+    pub(crate) fn new(read: u64, careless: bool) -> Self {
+        Self { open: BTreeMap::new(), read, careless }
     }
 
     /// Everything up to an event was read, and it needs no work.
@@ -167,13 +172,21 @@ impl Floor {
         self.read = self.read.max(sequence);
     }
 
-    pub(crate) fn begin(&mut self, receipt: Receipt) {
-        self.pass(receipt.sequence);
-        self.open.insert(receipt.sequence);
+    /// Takes note of all parts of an event.
+    pub(crate) fn begin(&mut self, parts: &[Receipt]) {
+        for receipt in parts {
+            self.pass(receipt.sequence);
+            self.open.entry(receipt.sequence).or_default().insert(receipt.part);
+        }
     }
 
     pub(crate) fn done(&mut self, receipt: Receipt) {
-        self.open.remove(&receipt.sequence);
+        if let Some(parts) = self.open.get_mut(&receipt.sequence) {
+            parts.remove(&receipt.part);
+            if parts.is_empty() || self.careless {
+                self.open.remove(&receipt.sequence);
+            }
+        }
     }
 
     pub(crate) fn read_to(&self) -> u64 {
@@ -181,6 +194,6 @@ impl Floor {
     }
 
     pub(crate) fn done_to(&self) -> u64 {
-        self.open.first().map_or(self.read, |oldest| oldest - 1)
+        self.open.first_key_value().map_or(self.read, |(oldest, _)| oldest - 1)
     }
 }

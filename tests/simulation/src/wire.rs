@@ -150,6 +150,10 @@ pub(crate) enum Alarm {
     Activity(u64),
     /// Say that an activity is worked on.
     Progress(u64),
+    /// Send the reports that wait to go together.
+    Reports,
+    /// Send reports again that were sent together.
+    Pack(u64),
     /// A client's turn.
     Client(u64),
 }

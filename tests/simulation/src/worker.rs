@@ -18,6 +18,7 @@ use super::code::code;
 use super::history::records;
 use super::knobs::Sabotage;
 use super::program::Work;
+use super::reports::{Pending, message, together};
 use super::service::{Began, Reply};
 use super::wire::{Alarm, Answer, Call, Kind, Pid, Point, Request, What};
 use super::world::World;
@@ -47,11 +48,16 @@ pub(crate) struct Worker {
     activities: BTreeMap<u64, Activity>,
     calls: BTreeMap<Call, Waiting>,
     numbers: u64,
+    /// Attempts whose reports wait to go together.
+    lingering: Vec<u64>,
+    /// Reports that were sent together and are not stored yet, with the attempts that they are of.
+    packs: BTreeMap<u64, (Message, Vec<u64>)>,
 }
 
 enum Waiting {
     Pull,
     Report(u64),
+    Pack(u64),
 }
 
 struct Activity {
@@ -72,7 +78,15 @@ enum Stage {
 
 impl Worker {
     pub(crate) fn new(pid: Pid) -> Self {
-        Self { pid, cache: BTreeMap::new(), activities: BTreeMap::new(), calls: BTreeMap::new(), numbers: 0 }
+        Self {
+            pid,
+            cache: BTreeMap::new(),
+            activities: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            numbers: 0,
+            lingering: Vec::new(),
+            packs: BTreeMap::new(),
+        }
     }
 
     /// What happens to the process.
@@ -93,12 +107,17 @@ impl Worker {
                 (Some(Waiting::Report(number)), Answer::Published(result)) => {
                     self.reported(world, number, result.is_ok());
                 }
-                (Some(Waiting::Pull | Waiting::Report(_)) | None, _) => {}
+                (Some(Waiting::Pack(number)), Answer::Published(result)) => {
+                    self.pack_sent(world, number, result.is_ok());
+                }
+                (Some(Waiting::Pull | Waiting::Report(_) | Waiting::Pack(_)) | None, _) => {}
             },
             What::Task { body, from, call } => self.turn(world, &body, from, call),
             What::CancelActivity(body) => self.cancel(world, &body),
             What::Alarm(Alarm::Activity(number)) => self.go_on(world, number),
             What::Alarm(Alarm::Progress(number)) => self.progress(world, number),
+            What::Alarm(Alarm::Reports) => self.send_together(world),
+            What::Alarm(Alarm::Pack(number)) => self.send_pack(world, number),
             What::Evict => self.cache.clear(),
             What::Alarm(Alarm::Member(_) | Alarm::Engine(..) | Alarm::Client(_))
             | What::Announced { .. }
@@ -169,7 +188,7 @@ impl Worker {
             activity.stage = Stage::Reporting;
             activity.report = Some(message);
             self.activities.insert(number, activity);
-            return self.send_report(world, number);
+            return self.end(world, number);
         }
         if activity.task.schedule_to_start_ms.is_some() {
             let message = report(world, &activity.task, Outcome::Started {});
@@ -208,9 +227,66 @@ impl Worker {
                 let outcome = outcome(&activity.task, reply);
                 activity.report = Some(report(world, &activity.task, outcome));
                 activity.stage = Stage::Reporting;
-                self.send_report(world, number);
+                self.end(world, number);
             }
             Stage::Reporting => self.send_report(world, number),
+        }
+    }
+
+    /// Sends the report of an attempt, with others if they are to go together.
+    fn end(&mut self, world: &mut World, number: u64) {
+        if world.knobs.linger_ms == 0 {
+            return self.send_report(world, number);
+        }
+        self.lingering.push(number);
+        if self.lingering.len() == 1 {
+            world.alarm(self.pid, world.knobs.linger_ms, Alarm::Reports);
+        }
+    }
+
+    fn send_together(&mut self, world: &mut World) {
+        let lingering = std::mem::take(&mut self.lingering);
+        let pending = lingering.iter().filter_map(|number| {
+            let activity = self.activities.get(number)?;
+            Some(Pending { number: *number, task: &activity.task, report: activity.report.as_ref()? })
+        });
+        let packs: Vec<(Message, Vec<u64>)> = together(world, pending.collect())
+            .into_iter()
+            .map(|pack| (message(world, &pack), pack.iter().map(|it| it.number).collect()))
+            .collect();
+        for (message, numbers) in packs {
+            match numbers.as_slice() {
+                [alone] => self.send_report(world, *alone),
+                _ => {
+                    world.stats.packs += 1;
+                    self.numbers += 1;
+                    self.packs.insert(self.numbers, (message, numbers));
+                    self.send_pack(world, self.numbers);
+                }
+            }
+            if !world.alive(self.pid) {
+                return;
+            }
+        }
+    }
+
+    fn send_pack(&mut self, world: &mut World, number: u64) {
+        let Some((message, _)) = self.packs.get(&number) else { return };
+        let call = world.ask(self.pid, Request::Publish(message.clone()));
+        self.calls.insert(call, Waiting::Pack(number));
+        world.dies_at(self.pid, Point::ReportSent);
+    }
+
+    fn pack_sent(&mut self, world: &mut World, number: u64, stored: bool) {
+        if !stored {
+            return world.alarm(self.pid, REPEAT_MS, Alarm::Pack(number));
+        }
+        let Some((_, numbers)) = self.packs.remove(&number) else { return };
+        for number in numbers {
+            self.reported(world, number, true);
+            if !world.alive(self.pid) {
+                return;
+            }
         }
     }
 
@@ -257,7 +333,7 @@ impl Worker {
         }
         activity.stage = Stage::Reporting;
         activity.report = Some(report(world, &activity.task, Outcome::Cancelled {}));
-        self.send_report(world, number);
+        self.end(world, number);
     }
 }
 

@@ -315,7 +315,14 @@ impl World {
             What::OwnersChanged | What::Alarm(Alarm::Member(_)) => true,
             What::Answer { call, .. } | What::Arrives { call, .. } => self.background.contains(call),
             What::Begin
-            | What::Alarm(Alarm::Engine(..) | Alarm::Activity(_) | Alarm::Progress(_) | Alarm::Client(_))
+            | What::Alarm(
+                Alarm::Engine(..)
+                | Alarm::Activity(_)
+                | Alarm::Progress(_)
+                | Alarm::Reports
+                | Alarm::Pack(_)
+                | Alarm::Client(_),
+            )
             | What::Task { .. }
             | What::CancelActivity(_)
             | What::Announced { .. }

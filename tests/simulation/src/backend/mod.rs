@@ -88,6 +88,8 @@ pub struct Stored {
     pub message_id: Option<String>,
     /// Its place in a chain, if it is part of one.
     pub chunk: Option<String>,
+    /// Where each report is in it, if it is a pack of reports.
+    pub pack: Option<String>,
     /// Its body.
     pub body: Vec<u8>,
 }

@@ -9,7 +9,7 @@ use stepwell_connection::page::read_page;
 use stepwell_connection::provision::{ProvisionOptions, provision};
 use stepwell_connection::{Connection, ConnectionOptions, PublishError};
 use stepwell_nats_server::NatsServer;
-use stepwell_shared::headers::{CHUNK, EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
+use stepwell_shared::headers::{CHUNK, EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID, PACK};
 use stepwell_shared::ids::Name;
 use stepwell_shared::subject::{self, Bucket, Stream};
 use tokio::runtime::Runtime;
@@ -114,6 +114,7 @@ impl Log for Real {
                     subject: header("Nats-Subject").unwrap_or_default(),
                     message_id: header(MESSAGE_ID),
                     chunk: header(CHUNK),
+                    pack: header(PACK),
                     body: message.body.to_vec(),
                 });
             }

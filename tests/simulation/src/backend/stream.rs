@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
-use stepwell_shared::headers::CHUNK;
+use stepwell_shared::headers::{CHUNK, PACK};
 use stepwell_shared::partition::partition_of_token;
 
 use super::{Acked, Message, Refusal, Stored};
@@ -77,10 +77,11 @@ impl MemoryStream {
         // A marker counts as a message, and not as a value; nobody reads its body.
         let marker = header("KV-Operation").is_some();
         let chunk = header(CHUNK).map(|(_, value)| value.clone());
+        let pack = header(PACK).map(|(_, value)| value.clone());
         let body = if marker { Vec::new() } else { message.body };
         self.by_subject.entry(subject.clone()).or_default().insert(sequence);
         let stored =
-            Stored { sequence, subject: subject.clone(), message_id: message.message_id, chunk, body };
+            Stored { sequence, subject: subject.clone(), message_id: message.message_id, chunk, pack, body };
         self.messages.insert(sequence, stored);
         self.trim(&subject);
         Ok(Acked { sequence, duplicate: false })

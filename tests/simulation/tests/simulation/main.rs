@@ -181,6 +181,11 @@ fn partitions_taken_in_spite_of_a_hold_are_noticed() {
 }
 
 #[test]
+fn packs_that_count_as_done_too_early_are_noticed() {
+    caught(Sabotage::FirstPartOnly, SEEDS_FOR_CANARY);
+}
+
+#[test]
 fn hand_overs_that_forget_at_which_runs_to_look_are_noticed() {
     caught(Sabotage::LateNote, SEEDS_FOR_RARE_CANARY);
 }
