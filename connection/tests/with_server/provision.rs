@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::{Config, PersistenceMode, RetentionPolicy, SubjectTransform};
+use futures_util::StreamExt;
 use stepwell_connection::chunked::{RequestError, request};
 use stepwell_connection::provision::{
-    ProvisionError, ProvisionOptions, ensure_queue, layout, provision, settings, stream_info,
+    ProvisionError, ProvisionOptions, ensure_queue, layout, provision, remake_queue, settings, stream_info,
 };
+use stepwell_connection::tasks::stored_tasks;
 use stepwell_connection::{ConnectError, Connection, ConnectionOptions};
 use stepwell_shared::encoding::VERSION;
 use stepwell_shared::ids::{Name, Namespace};
-use stepwell_shared::subject::{Bucket, PROVISIONED_KEY};
+use stepwell_shared::subject::{self, Bucket, PROVISIONED_KEY};
 
 use crate::support::{connect, namespace, server, server_with, shared};
 
@@ -269,6 +272,48 @@ async fn a_queue_has_one_consumer_however_often_it_is_asked_for() {
     ensure_queue(&connection, &Name::new("default").unwrap()).await.unwrap();
     let tasks = stream_info(&connection, "STEPWELL_default_TASKS").await.unwrap().unwrap();
     assert_eq!(tasks.state.consumer_count, 2);
+}
+
+#[tokio::test]
+async fn a_consumer_that_is_made_anew_keeps_its_limits_and_gives_out_everything() {
+    let (_server, connection, _) = namespace().await;
+    let queue = Name::new("gpu").unwrap();
+    let mut first = ensure_queue(&connection, &queue).await.unwrap();
+    let task = subject::task(connection.namespace(), &queue);
+    for body in ["one", "two"] {
+        connection.publisher().publish(task.clone(), None, body.into()).await.unwrap().await.unwrap();
+    }
+    let held = async |consumer: &PullConsumer, most: usize| -> Vec<String> {
+        let messages = consumer.fetch().max_messages(most).messages().await.unwrap();
+        let bodies = messages.map(|message| String::from_utf8(message.unwrap().payload.to_vec()).unwrap());
+        bodies.collect().await
+    };
+    assert_eq!(held(&first, 1).await, ["one"]);
+    let mut edited = first.info().await.unwrap().config.clone();
+    edited.max_ack_pending = 7;
+    edited.max_deliver = 3;
+    remake_queue(&connection, &queue, &edited).await.unwrap();
+    // Who makes it by default at the same moment does not undo what was chosen.
+    let anew = ensure_queue(&connection, &queue).await.unwrap();
+    let found = &anew.cached_info().config;
+    assert_eq!((found.max_ack_pending, found.max_deliver), (7, -1));
+    assert_eq!(held(&anew, 2).await, ["one", "two"]);
+}
+
+#[tokio::test]
+async fn tasks_are_counted_by_queue() {
+    let (_server, connection, _) = namespace().await;
+    let all = subject::all_tasks(connection.namespace());
+    assert_eq!(stored_tasks(&connection, &all).await.unwrap().by_queue.len(), 0);
+    for queue in ["a", "b", "a"] {
+        let task = subject::task(connection.namespace(), &Name::new(queue).unwrap());
+        connection.publisher().publish(task, None, "{}".into()).await.unwrap().await.unwrap();
+    }
+    let stored = stored_tasks(&connection, &all).await.unwrap();
+    assert_eq!((stored.of("a"), stored.of("b"), stored.of("c"), stored.first_sequence), (2, 1, 0, 1));
+    let only = subject::task(connection.namespace(), &Name::new("b").unwrap());
+    let stored = stored_tasks(&connection, &only).await.unwrap();
+    assert_eq!((stored.of("a"), stored.of("b")), (0, 1));
 }
 
 #[tokio::test]
