@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_nats::jetstream::consumer;
 use serde::Deserialize;
 use serde_json::json;
 use stepwell_shared::subject::Stream;
@@ -23,6 +24,13 @@ impl StoredTasks {
     pub fn of(&self, queue: &str) -> u64 {
         self.by_queue.get(queue).copied().unwrap_or(0)
     }
+}
+
+/// How many tasks a queue's consumer knows of: those that wait, and those that workers have. When more are stored, the
+/// others are on their way to be stored or removed, or it has passed them over.
+#[must_use]
+pub fn known_to(consumer: &consumer::Info) -> u64 {
+    consumer.num_pending + consumer.num_ack_pending as u64
 }
 
 #[derive(Deserialize)]

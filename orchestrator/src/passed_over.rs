@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::Info;
 use stepwell_connection::provision::{ProvisionError, remake_queue};
-use stepwell_connection::tasks::stored_tasks;
+use stepwell_connection::tasks::{known_to, stored_tasks};
 use stepwell_connection::{Connection, JetStreamError, leader};
 use stepwell_shared::ids::Name;
 use stepwell_shared::subject::{self, Stream};
@@ -119,7 +119,7 @@ async fn suspects(connection: &Connection) -> Result<Vec<Suspect>, JetStreamErro
             false => None,
         };
         // A cheap look first: tasks have come and gone meanwhile.
-        let more_than_known = count > known(&info) && more_than_known(connection, &queue).await?;
+        let more_than_known = count > known_to(&info) && more_than_known(connection, &queue).await?;
         if oldest.is_some() || more_than_known {
             let look = Look { created: info.created.unix_timestamp_nanos(), oldest, more_than_known };
             suspects.push(Suspect { queue, look, info });
@@ -148,11 +148,7 @@ async fn more_than_known(connection: &Connection, queue: &Name) -> Result<bool, 
     };
     let before = state().await?;
     let Some(info) = consumer(connection, queue).await? else { return Ok(false) };
-    Ok(state().await? == before && before.1 > known(&info))
-}
-
-fn known(info: &Info) -> u64 {
-    info.num_pending + info.num_ack_pending as u64
+    Ok(state().await? == before && before.1 > known_to(&info))
 }
 
 fn names(connection: &Connection, queue: &Name) -> (String, String) {

@@ -30,7 +30,7 @@ use crate::stage::{Cache, PROGRAM, Stage, many, result, together};
 const MAX_KIB: u64 = 1_024 * 1024;
 
 /// How long it may take until a run sleeps, for each of them. If it takes longer, it is tried with more.
-const TO_FALL_ASLEEP: Duration = Duration::from_millis(1);
+const TO_FALL_ASLEEP: Duration = Duration::from_millis(3);
 
 /// How often it is tried.
 const TRIES: u32 = 4;

@@ -8,6 +8,7 @@ use futures_util::TryStreamExt as _;
 use serde_json::json;
 use stepwell_connection::Connection;
 use stepwell_connection::provision::{ACK_WAIT, queue_mistakes};
+use stepwell_connection::tasks::known_to;
 use stepwell_shared::ids::Name;
 use stepwell_shared::subject::Stream;
 
@@ -37,7 +38,7 @@ pub(super) async fn check(connection: &Connection, report: &mut Report) {
         let stored = |tasks: &BTreeMap<String, u64>| tasks.get(&consumer.name).copied().unwrap_or(0);
         // Tasks come and go meanwhile.
         let stored = stored(&before).min(stored(&after));
-        let passed_over = stored.saturating_sub(consumer.num_pending + consumer.num_ack_pending as u64);
+        let passed_over = stored.saturating_sub(known_to(consumer));
         one(connection, consumer, passed_over, report);
     }
 }
