@@ -25,7 +25,7 @@ pub(crate) fn check(data: &[u8]) {
             assert!(error.reason.len() <= 4 * text.len() + 512, "{}", error.reason);
         }
     }
-    if let Some(id) = parse_timer_key(text) {
+    if let Some((_, id)) = parse_timer_key(text) {
         let (_, token) = text.split_once('.').expect("it was read as a key");
         assert_eq!(token, escape(id.as_str()));
         keys(&id);
@@ -37,7 +37,7 @@ pub(crate) fn check(data: &[u8]) {
 
 fn keys(id: &WorkflowId) {
     let key = timer_key(id, PARTITIONS);
-    assert_eq!(parse_timer_key(&key).as_ref(), Some(id));
+    assert_eq!(parse_timer_key(&key), Some((partition(id, PARTITIONS), id.clone())));
     assert!(partition(id, PARTITIONS) < PARTITIONS);
     assert_eq!(partition(id, 0), 0);
     let subject = history(&Namespace::default(), id, PARTITIONS);

@@ -14,9 +14,10 @@ use crate::floor::Floor;
 use crate::ground::Ground;
 use crate::inbox;
 use crate::own::Own;
-use crate::recovery::{Recovery, TasksSeen};
+use crate::recovery::Recovery;
 use crate::sabotage;
 use crate::shell::Shell;
+use crate::taken_together::TakenTogether;
 use crate::takeover::{Left, Taken};
 use crate::validity::Validity;
 
@@ -34,15 +35,17 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Takes over a partition from whoever worked at it before, and begins to work. `tasks`: what was on TASKS
-    /// after that one had ended.
+    /// Takes over a partition from whoever worked at it before, and begins to work.
     pub(crate) async fn start(
         ground: &Ground,
         partition: u32,
-        tasks: Arc<TasksSeen>,
+        together: &TakenTogether,
         validity: Validity,
     ) -> Result<Self, OrchestratorError> {
-        let Taken { left, timers, parked, set_aside } = Taken::read(&ground.connection, partition).await?;
+        let tasks = together.tasks(&ground.connection).await;
+        let tasks = tasks.map_err(|source| OrchestratorError::Start { doing: "reading TASKS", source })?;
+        let Taken { left, timers, parked, set_aside } =
+            Taken::read(&ground.connection, partition, together).await?;
         let Left { checkpoint, catch_up } = left;
         let next = sabotage::read_from(checkpoint.sequence) + 1;
         tracing::info!(partition, next, catch_up, timers = timers.len(), "taking over");

@@ -20,7 +20,7 @@ use crate::ground::Ground;
 use crate::open_runs::OpenRuns;
 use crate::rhythm::{Read, Rhythm};
 use crate::shell::Shell;
-use crate::state_bucket;
+use crate::state_bucket::{self, Pace};
 use crate::trimming::Trimming;
 
 /// How often workers are looked over and sleeping runs are counted.
@@ -38,15 +38,26 @@ const FORGOTTEN_AT_ONCE: usize = 16;
 
 /// Does it until it is aborted.
 pub(crate) async fn keep_tidy(ground: Ground) {
-    let mut open = OpenRuns::default();
+    // Reading `state` may take minutes, for which nothing else is to wait.
+    tokio::join!(count_and_trim(&ground), look_now_and_then(&ground));
+}
+
+async fn count_and_trim(ground: &Ground) {
     let mut trimming = Trimming::new();
+    loop {
+        count(ground);
+        trimming.trim(ground).await;
+        tokio::time::sleep(SWEEP_EVERY).await;
+    }
+}
+
+async fn look_now_and_then(ground: &Ground) {
+    let mut open = OpenRuns::default();
     let mut rhythm = Rhythm::new(ground.options.sweep_after);
     loop {
-        count(&ground);
-        trimming.trim(&ground).await;
         if rhythm.due(&ground.owned.partitions(), Instant::now()) {
             let began = Instant::now();
-            let read = look_through(&ground, &mut open).await.unwrap_or_else(|error| {
+            let read = look_through(ground, &mut open).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the state bucket could not be read through; trying again later");
                 Read { took: began.elapsed(), more: true }
             });
@@ -99,7 +110,7 @@ async fn look_through(
     let mut over = Vec::new();
     let mut stuck: BTreeMap<&'static str, i64> = BTreeMap::new();
     let partitions = ground.settings.partitions;
-    state_bucket::for_each(&ground.connection, Bucket::State, ">", |_, value| {
+    state_bucket::for_each(&ground.connection, Bucket::State, ">", Pace::Unhurried, |_, value| {
         let Ok(summary) = decode::<RunSummary>(value) else { return };
         if ground.owned.of(&summary.workflow_id, partitions).is_none() {
             return;

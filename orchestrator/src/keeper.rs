@@ -8,13 +8,13 @@ use stepwell_shared::encoding::VERSION;
 use stepwell_shared::ids::MemberId;
 use stepwell_shared::ownership::Lease;
 use stepwell_shared::subject::{lease_key, owners_changed};
-use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::engine::Engine;
 use crate::error::OrchestratorError;
 use crate::ground::Ground;
 use crate::owners_bucket;
-use crate::recovery::TasksSeen;
+use crate::taken_together::TakenTogether;
 use crate::validity::Validity;
 
 /// Pause before a partition that could not be begun with is tried again.
@@ -55,8 +55,8 @@ pub(crate) struct Keeper {
     pub(crate) from: Option<(MemberId, u64)>,
     /// The last revision of a hold that was seen, and is over.
     pub(crate) hold: u64,
-    /// What is on TASKS, read once for all partitions that are taken together.
-    pub(crate) tasks: Arc<OnceCell<Arc<TasksSeen>>>,
+    /// The partitions that are taken together with it; let go when it is begun with.
+    pub(crate) together: Option<Arc<TakenTogether>>,
     pub(crate) orders: watch::Receiver<Order>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
 }
@@ -132,10 +132,11 @@ impl Keeper {
 
     /// Begins to work; `None` when that is not wanted any more.
     async fn start(&mut self) -> Option<Engine> {
+        let together = self.together.take()?;
         loop {
             let mut orders = self.orders.clone();
             let started = tokio::select! {
-                started = self.try_start() => started,
+                started = self.try_start(&together) => started,
                 () = no_longer(&mut orders) => return None,
             };
             match started {
@@ -161,14 +162,8 @@ impl Keeper {
         }
     }
 
-    async fn try_start(&self) -> Result<Engine, OrchestratorError> {
-        let connection = &self.ground.connection;
-        let read = async || {
-            let seen = TasksSeen::read(connection).await;
-            seen.map(Arc::new).map_err(|source| OrchestratorError::Start { doing: "reading TASKS", source })
-        };
-        let tasks = Arc::clone(self.tasks.get_or_try_init(read).await?);
-        Engine::start(&self.ground, self.partition, tasks, self.validity.part()).await
+    async fn try_start(&self, together: &TakenTogether) -> Result<Engine, OrchestratorError> {
+        Engine::start(&self.ground, self.partition, together, self.validity.part()).await
     }
 
     async fn work(&mut self, mut engine: Engine) {

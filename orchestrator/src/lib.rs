@@ -48,6 +48,7 @@ mod state_bucket;
 mod stream_watch;
 mod summaries;
 mod sweeper;
+mod taken_together;
 mod takeover;
 mod timers;
 mod token;

@@ -9,7 +9,7 @@ use stepwell_shared::summary::RunSummary;
 use crate::event_log;
 use crate::ground::Ground;
 use crate::summaries;
-use crate::sweeper::Sweep;
+use crate::sweeper::{Sweep, missed_before};
 
 /// How many runs are looked at in one pass; each is read from its history.
 const RUNS_PER_PASS: u64 = 1_000;
@@ -55,11 +55,15 @@ impl OpenRuns {
 async fn look_at(ground: &Ground, summary: &RunSummary, sweep: &mut Sweep) -> Result<(), String> {
     let (id, partitions) = (&summary.workflow_id, ground.settings.partitions);
     let Some(shell) = ground.owned.of(id, partitions) else { return Ok(()) };
+    // What this process works at it writes itself.
+    let writes_itself = shell.own.up_to(id) != 0;
+    if writes_itself && summary.started_at_ms >= missed_before(&shell) {
+        return Ok(()); // It is too young for anything to be missed.
+    }
     let loaded = event_log::load(&ground.connection, partitions, id, 0).await;
     let workflow = loaded.map_err(|error| error.to_string())?.workflow;
     sweep.look_at(&shell, &workflow).await;
-    // What this process works at it writes itself.
-    if shell.own.up_to(id) == 0 {
+    if !writes_itself {
         summaries::compare(ground, summary, &workflow).await?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use stepwell_connection::crash::{self, Boundary};
 use stepwell_orchestrator_core::ownership::{Ownership, Step};
 use stepwell_shared::ids::MemberId;
 use stepwell_shared::subject::owners_changed;
-use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::ground::Ground;
 use crate::keeper::{Keeper, Order, Report, announce_change};
 use crate::membership::{Membership, Over};
 use crate::owners_bucket::{self, Reading};
+use crate::taken_together::TakenTogether;
 use crate::validity::Validity;
 
 /// How long it may take to give back what is left when a membership is over.
@@ -171,9 +172,14 @@ impl<'a> Term<'a> {
             Ok(Err(error)) => tracing::warn!(%error, "it cannot be read who owns what; trying again"),
             Err(_) => tracing::warn!("it takes too long to read who owns what; trying again"),
         }
-        // Read together by all that are taken now: whoever had them has ended.
-        let tasks = Arc::new(OnceCell::new());
-        for step in self.ownership.look(&self.reading.snapshot, now_ms) {
+        let steps = self.ownership.look(&self.reading.snapshot, now_ms);
+        let taken = steps.iter().filter_map(|step| match step {
+            Step::Take { partition, .. } => Some(*partition),
+            Step::HandOver { .. } | Step::Lose { .. } | Step::Bury { .. } => None,
+        });
+        // Whoever had them has ended.
+        let together = Arc::new(TakenTogether::new(taken.collect(), self.ground.settings.partitions));
+        for step in steps {
             match step {
                 Step::Take { partition, epoch, expected, from } => {
                     let (orders, ordered) = watch::channel(Order::Work);
@@ -187,7 +193,7 @@ impl<'a> Term<'a> {
                         expected,
                         from,
                         hold: self.reading.hold_revision,
-                        tasks: Arc::clone(&tasks),
+                        together: Some(Arc::clone(&together)),
                         orders: ordered,
                         reports: self.reports.clone(),
                     };

@@ -1,7 +1,7 @@
 //! The `state` bucket: the summary of every workflow id's latest run, for lists and waiting clients. What
 //! a run is, its history says; this is what is quick to read.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use stepwell_connection::{Connection, JetStreamError, leader};
@@ -56,12 +56,29 @@ pub(crate) async fn standing(
 /// How long a reader of a bucket waits for what the leader has and it has not been given yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How fast a bucket is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// As fast as it goes: somebody waits for it.
+    Urgent,
+    /// With pauses, so that it takes no more than one part in [`UNHURRIED`] of this process's time, and of the
+    /// server's for it: a million entries are tens of seconds of work, before which wakes and events would stand.
+    Unhurried,
+}
+
+/// See [`Pace::Unhurried`].
+const UNHURRIED: u32 = 4;
+
+/// Entries between two pauses: few enough that nobody notices how long they take.
+const UNHURRIED_BATCH: usize = 256;
+
 /// Calls `visit` with every value of a bucket whose key matches `keys`. Nothing that was acknowledged before is
 /// missing, whichever replica answers.
 pub(crate) async fn for_each(
     connection: &Connection,
     bucket: Bucket,
     keys: &str,
+    pace: Pace,
     mut visit: impl FnMut(&str, &[u8]),
 ) -> Result<(), JetStreamError> {
     let other = |error: String| JetStreamError::Other(error);
@@ -83,7 +100,13 @@ pub(crate) async fn for_each(
     let consumer = stream.create_consumer(config).await.map_err(|error| other(error.to_string()))?;
     let mut messages = consumer.messages().await.map_err(|error| other(error.to_string()))?;
     let mut sequence = 0;
+    let (mut since_pause, mut worked_since) = (0, Instant::now());
     while sequence < last {
+        if pace == Pace::Unhurried && since_pause == UNHURRIED_BATCH {
+            tokio::time::sleep(worked_since.elapsed() * (UNHURRIED - 1)).await;
+            (since_pause, worked_since) = (0, Instant::now());
+        }
+        since_pause += 1;
         let message = match tokio::time::timeout(LOOK_AGAIN, messages.next()).await {
             Ok(Some(message)) => message.map_err(|error| other(error.to_string()))?,
             Ok(None) => return Err(other("the consumer ended".into())),

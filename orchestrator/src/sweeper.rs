@@ -89,10 +89,15 @@ async fn is_still_forgotten(shell: &Shell, id: &WorkflowId) -> bool {
     loaded.is_ok_and(|loaded| !shell.timers.reminds(id, loaded.workflow.next_recorded_wake()))
 }
 
+/// What was wanted before this can be missed.
+pub(crate) fn missed_before(shell: &Shell) -> u64 {
+    let limit = u64::try_from(shell.options.sweep_after.as_millis()).unwrap_or(u64::MAX);
+    now_ms().saturating_sub(limit)
+}
+
 /// Tasks that were wanted so long ago that they can be missed.
 fn overdue(shell: &Shell, workflow: &Workflow) -> Vec<Dispatch> {
-    let limit = u64::try_from(shell.options.sweep_after.as_millis()).unwrap_or(u64::MAX);
-    let since = now_ms().saturating_sub(limit);
+    let since = missed_before(shell);
     let dispatch = |effect| match effect {
         Effect::Dispatch(dispatch) => Some(*dispatch),
         Effect::CancelActivity { .. } | Effect::WriteSummary(_) | Effect::Close(_) => None,

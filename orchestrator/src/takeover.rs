@@ -1,17 +1,17 @@
 //! What is read of a partition before anybody works at it: how far it was dealt with, which runs sleep, what was
 //! set aside. Nothing that was acknowledged is missing in it, whichever replica answers.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
-use stepwell_connection::{Connection, JetStreamError, leader};
-use stepwell_shared::encoding::decode;
-use stepwell_shared::subject::{self, Bucket, Stream, partition_events, partition_timers};
+use stepwell_connection::{Connection, leader};
+use stepwell_shared::subject::{Stream, partition_events};
 
 use crate::checkpoints::{self, Checkpoint};
 use crate::error::OrchestratorError;
 use crate::parked::Parked;
-use crate::timers::{TimerEntry, Timers};
-use crate::{rejections, state_bucket};
+use crate::rejections;
+use crate::taken_together::{Sleepers, TakenTogether};
+use crate::timers::Timers;
 
 /// How far a partition was dealt with.
 pub(crate) struct Left {
@@ -30,7 +30,11 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// Reads what is stored of a partition.
-    pub(crate) async fn read(connection: &Connection, partition: u32) -> Result<Self, OrchestratorError> {
+    pub(crate) async fn read(
+        connection: &Connection,
+        partition: u32,
+        together: &TakenTogether,
+    ) -> Result<Self, OrchestratorError> {
         let failed = |doing| move |source| OrchestratorError::Start { doing, source };
         let namespace = connection.namespace();
         let checkpoint = checkpoints::read(connection, partition).await;
@@ -50,27 +54,11 @@ impl Taken {
         let catch_up =
             leader::last_sequence(connection, &events, &partition_events(namespace, partition)).await;
         let catch_up = catch_up.map_err(failed("reading EVENTS"))?;
-        let (timers, parked) = sleepers(connection, partition).await.map_err(failed("reading the timers"))?;
+        let sleepers = together.sleepers(connection, partition).await;
+        let Sleepers { timers, parked } = sleepers.map_err(failed("reading the timers"))?;
         let set_aside = rejections::set_aside_before(connection, checkpoint.sequence + 1, catch_up)
             .await
             .map_err(failed("reading what was set aside"))?;
         Ok(Self { left: Left { checkpoint, catch_up }, timers, parked, set_aside })
     }
-}
-
-async fn sleepers(connection: &Connection, partition: u32) -> Result<(Timers, Parked), JetStreamError> {
-    let (timers, parked) = (Timers::default(), Parked::default());
-    let none = BTreeSet::new();
-    state_bucket::for_each(connection, Bucket::Timers, &partition_timers(partition), |key, value| {
-        let Some(id) = subject::parse_timer_key(key) else { return };
-        match decode::<TimerEntry>(value) {
-            Ok(entry) => {
-                parked.set(&id, &none, &entry.waits_on);
-                timers.restore(&id, entry);
-            }
-            Err(error) => tracing::error!(key, %error, "a timer cannot be read"),
-        }
-    })
-    .await?;
-    Ok((timers, parked))
 }

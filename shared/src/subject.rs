@@ -325,11 +325,11 @@ pub fn timer_key(id: &WorkflowId, partitions: u32) -> String {
     format!("{}.{token}", partition_of_token(&token, partitions))
 }
 
-/// The workflow id of a key of the `timers` bucket.
+/// The partition and the workflow id of a key of the `timers` bucket.
 #[must_use]
-pub fn parse_timer_key(key: &str) -> Option<WorkflowId> {
-    let (_, token) = key.split_once('.')?;
-    WorkflowId::new(unescape(token)?).ok()
+pub fn parse_timer_key(key: &str) -> Option<(u32, WorkflowId)> {
+    let (partition, token) = key.split_once('.')?;
+    Some((partition.parse().ok()?, WorkflowId::new(unescape(token)?).ok()?))
 }
 
 /// The key of a start request in the `idempotency` bucket.

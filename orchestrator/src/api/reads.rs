@@ -25,7 +25,7 @@ use crate::ask::ask;
 use crate::dispatcher::{Peeked, Request};
 use crate::event_log::{self, LoadError};
 use crate::janitor::stuck_reason;
-use crate::state_bucket;
+use crate::state_bucket::{self, Pace};
 
 /// Longest wait of `api.result`.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -164,7 +164,7 @@ pub(super) async fn list(api: &Api, body: &[u8]) -> Result<ListAnswer, ApiError>
     // The newest runs are kept while the bucket is read, so that memory does not grow with it.
     let mut newest = std::collections::BTreeMap::new();
     let mut total = 0;
-    state_bucket::for_each(&api.connection, Bucket::State, ">", |_, value| {
+    state_bucket::for_each(&api.connection, Bucket::State, ">", Pace::Urgent, |_, value| {
         let Ok(mut summary) = decode::<RunSummary>(value) else { return };
         if !matches(&request, &summary) {
             return;

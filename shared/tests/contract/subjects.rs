@@ -69,7 +69,8 @@ proptest! {
     #[test]
     fn timer_keys_read_back(id in id(), partitions in 1u32..64) {
         let key = subject::timer_key(&id, partitions);
-        prop_assert_eq!(subject::parse_timer_key(&key), Some(id));
+        let partition = subject::partition(&id, partitions);
+        prop_assert_eq!(subject::parse_timer_key(&key), Some((partition, id)));
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(crate) async fn timers(client: &Client, faults: &[Fault]) -> Result<(Vec<Str
     for key in keys {
         let key = key.map_err(|error| error.to_string())?;
         let mut closed_at_ms = None;
-        if let Some(id) = parse_timer_key(&key) {
+        if let Some((_, id)) = parse_timer_key(&key) {
             let value = state.get(subject::state_key(&id)).await.map_err(|error| error.to_string())?;
             let summary = value.and_then(|value| decode::<RunSummary>(&value).ok());
             closed_at_ms = summary.and_then(|summary| summary.closed_at_ms);

@@ -234,7 +234,7 @@ impl Engine {
             }
             Answer::Timers(entries) => {
                 for (key, value) in entries {
-                    let (Some(id), Ok(entry)) =
+                    let (Some((_, id)), Ok(entry)) =
                         (subject::parse_timer_key(&key), serde_json::from_slice::<TimerEntry>(&value))
                     else {
                         continue;
