@@ -72,6 +72,9 @@ const UNHURRIED: u32 = 4;
 /// Entries between two pauses: few enough that nobody notices how long they take.
 const UNHURRIED_BATCH: usize = 256;
 
+/// The longest pause, however long reading took: whoever does not ask for messages for long is taken for gone.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Calls `visit` with every value of a bucket whose key matches `keys`. Nothing that was acknowledged before is
 /// missing, whichever replica answers.
 pub(crate) async fn for_each(
@@ -103,7 +106,7 @@ pub(crate) async fn for_each(
     let (mut since_pause, mut worked_since) = (0, Instant::now());
     while sequence < last {
         if pace == Pace::Unhurried && since_pause == UNHURRIED_BATCH {
-            tokio::time::sleep(worked_since.elapsed() * (UNHURRIED - 1)).await;
+            tokio::time::sleep(LONGEST_PAUSE.min(worked_since.elapsed() * (UNHURRIED - 1))).await;
             (since_pause, worked_since) = (0, Instant::now());
         }
         since_pause += 1;
