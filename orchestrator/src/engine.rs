@@ -42,10 +42,8 @@ impl Engine {
         together: &TakenTogether,
         validity: Validity,
     ) -> Result<Self, OrchestratorError> {
-        let tasks = together.tasks(&ground.connection).await;
-        let tasks = tasks.map_err(|source| OrchestratorError::Start { doing: "reading TASKS", source })?;
-        let Taken { left, timers, parked, set_aside } =
-            Taken::read(&ground.connection, partition, together).await?;
+        let taken = Taken::read(&ground.connection, partition, together).await?;
+        let Taken { left, tasks, timers, parked, set_aside } = taken;
         let Left { checkpoint, catch_up } = left;
         let next = sabotage::read_from(checkpoint.sequence) + 1;
         tracing::info!(partition, next, catch_up, timers = timers.len(), "taking over");

@@ -112,10 +112,8 @@ async fn look_through(
     let partitions = ground.settings.partitions;
     state_bucket::for_each(&ground.connection, Bucket::State, ">", Pace::Unhurried, |_, value| {
         let Ok(summary) = decode::<RunSummary>(value) else { return };
-        if ground.owned.of(&summary.workflow_id, partitions).is_none() {
-            return;
-        }
-        open.see(&summary);
+        let Some(shell) = ground.owned.of(&summary.workflow_id, partitions) else { return };
+        open.see(&shell, &summary);
         if let Some(reason) = stuck_reason(&summary) {
             *stuck.entry(reason).or_default() += 1;
         }

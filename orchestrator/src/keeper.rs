@@ -55,15 +55,13 @@ pub(crate) struct Keeper {
     pub(crate) from: Option<(MemberId, u64)>,
     /// The last revision of a hold that was seen, and is over.
     pub(crate) hold: u64,
-    /// The partitions that are taken together with it; let go when it is begun with.
-    pub(crate) together: Option<Arc<TakenTogether>>,
     pub(crate) orders: watch::Receiver<Order>,
     pub(crate) reports: mpsc::UnboundedSender<Report>,
 }
 
 impl Keeper {
-    /// Does it all. Reports are few: some per partition and life.
-    pub(crate) async fn keep(mut self) {
+    /// Does it all. `together`: the partitions that are taken with it. Reports are few: some per partition and life.
+    pub(crate) async fn keep(mut self, together: Arc<TakenTogether>) {
         let partition = self.partition;
         let Some(revision) = self.take().await else {
             self.report(Report::NotTaken { partition });
@@ -71,7 +69,10 @@ impl Keeper {
         };
         tracing::info!(partition, epoch = self.epoch, "this orchestrator owns a partition");
         self.report(Report::Took { partition, epoch: self.epoch, revision });
-        if let Some(engine) = self.start().await {
+        let engine = self.start(&together).await;
+        // What was read is not to be kept for as long as the partition is.
+        drop(together);
+        if let Some(engine) = engine {
             self.work(engine).await;
         }
         // Whoever has taken it meanwhile keeps it.
@@ -131,12 +132,11 @@ impl Keeper {
     }
 
     /// Begins to work; `None` when that is not wanted any more.
-    async fn start(&mut self) -> Option<Engine> {
-        let together = self.together.take()?;
+    async fn start(&mut self, together: &TakenTogether) -> Option<Engine> {
         loop {
             let mut orders = self.orders.clone();
             let started = tokio::select! {
-                started = self.try_start(&together) => started,
+                started = Engine::start(&self.ground, self.partition, together, self.validity.part()) => started,
                 () = no_longer(&mut orders) => return None,
             };
             match started {
@@ -160,10 +160,6 @@ impl Keeper {
                 () = no_longer(&mut self.orders) => return None,
             }
         }
-    }
-
-    async fn try_start(&self, together: &TakenTogether) -> Result<Engine, OrchestratorError> {
-        Engine::start(&self.ground, self.partition, together, self.validity.part()).await
     }
 
     async fn work(&mut self, mut engine: Engine) {

@@ -8,6 +8,7 @@ use stepwell_shared::summary::RunSummary;
 
 use crate::event_log;
 use crate::ground::Ground;
+use crate::shell::Shell;
 use crate::summaries;
 use crate::sweeper::{Sweep, missed_before};
 
@@ -25,9 +26,14 @@ pub(crate) struct OpenRuns {
 }
 
 impl OpenRuns {
-    /// Takes note of a summary that the bucket holds.
-    pub(crate) fn see(&mut self, summary: &RunSummary) {
+    /// Takes note of a summary that the bucket holds, of a run of this partition.
+    pub(crate) fn see(&mut self, shell: &Shell, summary: &RunSummary) {
         if summary.status.closed() {
+            return;
+        }
+        // Nothing of it can be missed yet, and its summary is written by who works at it.
+        let young = summary.started_at_ms >= missed_before(shell);
+        if young && shell.own.up_to(&summary.workflow_id) != 0 {
             return;
         }
         self.seen += 1;
@@ -55,15 +61,11 @@ impl OpenRuns {
 async fn look_at(ground: &Ground, summary: &RunSummary, sweep: &mut Sweep) -> Result<(), String> {
     let (id, partitions) = (&summary.workflow_id, ground.settings.partitions);
     let Some(shell) = ground.owned.of(id, partitions) else { return Ok(()) };
-    // What this process works at it writes itself.
-    let writes_itself = shell.own.up_to(id) != 0;
-    if writes_itself && summary.started_at_ms >= missed_before(&shell) {
-        return Ok(()); // It is too young for anything to be missed.
-    }
     let loaded = event_log::load(&ground.connection, partitions, id, 0).await;
     let workflow = loaded.map_err(|error| error.to_string())?.workflow;
     sweep.look_at(&shell, &workflow).await;
-    if !writes_itself {
+    // What this process works at it writes itself.
+    if shell.own.up_to(id) == 0 {
         summaries::compare(ground, summary, &workflow).await?;
     }
     Ok(())

@@ -193,11 +193,10 @@ impl<'a> Term<'a> {
                         expected,
                         from,
                         hold: self.reading.hold_revision,
-                        together: Some(Arc::clone(&together)),
                         orders: ordered,
                         reports: self.reports.clone(),
                     };
-                    self.tasks.spawn(keeper.keep());
+                    self.tasks.spawn(keeper.keep(Arc::clone(&together)));
                 }
                 Step::HandOver { partition, .. } => self.order(partition, Order::HandOver),
                 Step::Lose { partition } => {

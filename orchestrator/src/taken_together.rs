@@ -1,7 +1,8 @@
 //! What is read once for all partitions that are taken at the same time: what is on TASKS, and which runs sleep. Each by
 //! itself would have the server go through all of it again.
 //!
-//! Made when it is known that whoever had the partitions has ended; what is read after that is everything.
+//! Made when it is known that whoever had the partitions has ended; what is read after that is everything. A partition
+//! that somebody else has had in between is not taken: its lease has another revision.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,6 +2,7 @@
 //! set aside. Nothing that was acknowledged is missing in it, whichever replica answers.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use stepwell_connection::{Connection, leader};
 use stepwell_shared::subject::{Stream, partition_events};
@@ -9,6 +10,7 @@ use stepwell_shared::subject::{Stream, partition_events};
 use crate::checkpoints::{self, Checkpoint};
 use crate::error::OrchestratorError;
 use crate::parked::Parked;
+use crate::recovery::TasksSeen;
 use crate::rejections;
 use crate::taken_together::{Sleepers, TakenTogether};
 use crate::timers::Timers;
@@ -23,6 +25,7 @@ pub(crate) struct Left {
 /// What was read.
 pub(crate) struct Taken {
     pub(crate) left: Left,
+    pub(crate) tasks: Arc<TasksSeen>,
     pub(crate) timers: Timers,
     pub(crate) parked: Parked,
     pub(crate) set_aside: HashSet<rejections::Part>,
@@ -37,6 +40,7 @@ impl Taken {
     ) -> Result<Self, OrchestratorError> {
         let failed = |doing| move |source| OrchestratorError::Start { doing, source };
         let namespace = connection.namespace();
+        let tasks = together.tasks(connection).await.map_err(failed("reading TASKS"))?;
         let checkpoint = checkpoints::read(connection, partition).await;
         let checkpoint = checkpoint.map_err(failed("reading the checkpoint"))?;
         let (events, histories) = (Stream::Events.name(namespace), Stream::History.name(namespace));
@@ -59,6 +63,6 @@ impl Taken {
         let set_aside = rejections::set_aside_before(connection, checkpoint.sequence + 1, catch_up)
             .await
             .map_err(failed("reading what was set aside"))?;
-        Ok(Self { left: Left { checkpoint, catch_up }, timers, parked, set_aside })
+        Ok(Self { left: Left { checkpoint, catch_up }, tasks, timers, parked, set_aside })
     }
 }
