@@ -33,6 +33,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     pub(crate) repetitions: Option<usize>,
 
+    /// Over how many streams tasks and histories are spread, where steps are measured; 4 for steps-synced and 1 for
+    /// others when not given
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<u32>,
+
     /// Hand-written workers in the place of the SDK's, to see the orchestrator alone
     #[arg(long)]
     pub(crate) bare_workers: bool,

@@ -104,7 +104,7 @@ impl From<ConnectError> for Failure {
 impl From<ProvisionError> for Failure {
     fn from(error: ProvisionError) -> Self {
         let exit = match &error {
-            ProvisionError::PartitionCount(_) => Exit::Usage,
+            ProvisionError::PartitionCount(_) | ProvisionError::ShardCount { .. } => Exit::Usage,
             ProvisionError::NoJetStream { .. } | ProvisionError::NotProvisioned { .. } => Exit::Unavailable,
             ProvisionError::JetStream { source, .. } => match source {
                 JetStreamError::Unavailable | JetStreamError::TimedOut => Exit::Unavailable,
@@ -112,7 +112,7 @@ impl From<ProvisionError> for Failure {
             },
             ProvisionError::ServerTooOld { .. }
             | ProvisionError::Different { .. }
-            | ProvisionError::Partitions { .. }
+            | ProvisionError::Fixed { .. }
             | ProvisionError::Vanished { .. }
             | ProvisionError::MadeAnew { .. }
             | ProvisionError::OwnersVanished { .. }

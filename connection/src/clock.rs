@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::Stream;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -85,7 +86,7 @@ pub async fn compare(connection: &Connection) -> Result<(), JetStreamError> {
     struct Info {
         ts: String,
     }
-    let name = Stream::Tasks.name(connection.namespace());
+    let name = Stream::Tasks(Shard::FIRST).name(connection.namespace());
     let asked = Instant::now();
     let info: Info = connection.api(format!("STREAM.INFO.{name}"), &()).await?;
     let way = asked.elapsed() / 2;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stepwell_shared::ids::Namespace;
 use stepwell_shared::limits::MAX_MESSAGE_BYTES;
+use stepwell_shared::shard::{Shard, Shards};
 use stepwell_shared::subject::{Bucket, Stream};
 use thiserror::Error;
 use tokio::sync::OnceCell;
@@ -21,6 +22,9 @@ use crate::replies::{Expected, Replies};
 
 /// Longest wait for an answer of JetStream's API. A leader election takes up to nine seconds.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a stream of tasks says in its metadata where there is more than one.
+pub(crate) const SHARDS_METADATA: &str = "stepwell_shards";
 
 /// Room for headers within the server's `max_payload`.
 const HEADER_BYTES: usize = 8 * 1024;
@@ -37,6 +41,7 @@ struct Inner {
     publisher: Publisher,
     replies: Replies,
     history_replicas: OnceCell<usize>,
+    shards: OnceCell<Shards>,
     heard: Heard,
 }
 
@@ -108,8 +113,9 @@ impl Connection {
         let publisher = Publisher::start(&client).await?;
         let replies = Replies::start(&client).await?;
         let jetstream = ContextBuilder::new().timeout(API_TIMEOUT).build(client.clone());
-        let history_replicas = OnceCell::new();
-        let inner = Inner { client, jetstream, namespace, publisher, replies, history_replicas, heard };
+        let (history_replicas, shards) = (OnceCell::new(), OnceCell::new());
+        let inner =
+            Inner { client, jetstream, namespace, publisher, replies, history_replicas, shards, heard };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -214,6 +220,25 @@ impl Connection {
         }
     }
 
+    /// Over how many streams tasks and histories are spread in the namespace. Asked once: it never changes. The first
+    /// stream of tasks says it, which every process that needs to know may look at.
+    ///
+    /// # Errors
+    /// [`JetStreamError`]; [`JetStreamError::not_found`] when the namespace does not exist yet.
+    pub async fn shards(&self) -> Result<Shards, JetStreamError> {
+        let ask = async || {
+            let name = Stream::Tasks(Shard::FIRST).name(&self.0.namespace);
+            let info: async_nats::jetstream::stream::Info =
+                self.api(format!("STREAM.INFO.{name}"), &()).await?;
+            let Some(text) = info.config.metadata.get(SHARDS_METADATA) else { return Ok(Shards::ONE) };
+            let shards = text.parse().ok().and_then(|count: u32| Shards::try_from(count).ok());
+            shards.ok_or_else(|| {
+                JetStreamError::Other(format!("the metadata of {name} say {text:?} for {SHARDS_METADATA}"))
+            })
+        };
+        self.0.shards.get_or_try_init(ask).await.copied()
+    }
+
     pub(crate) fn replies(&self) -> &Replies {
         &self.0.replies
     }
@@ -222,7 +247,7 @@ impl Connection {
     /// may be behind.
     pub(crate) async fn history_replicas(&self) -> Result<usize, JetStreamError> {
         let ask = async || {
-            let name = Stream::History.name(&self.0.namespace);
+            let name = Stream::History(Shard::FIRST).name(&self.0.namespace);
             let info: async_nats::jetstream::stream::Info =
                 self.api(format!("STREAM.INFO.{name}"), &()).await?;
             Ok(info.config.num_replicas)

@@ -1,4 +1,4 @@
-//! Reading what was recorded of a workflow id: all messages of one subject of the HISTORY stream, in
+//! Reading what was recorded of a workflow id: all messages of one subject of the HISTORY stream of its shard, in
 //! order, with chains of chunks put together.
 //!
 //! Reads go to any replica in large batches. Where there are several replicas the leader is asked first
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use stepwell_shared::headers::CHUNK;
 use stepwell_shared::stored::{HistoryReader, Unreadable};
 pub use stepwell_shared::stored::{StoredHistory, StoredRecord};
-use stepwell_shared::subject::Stream;
+use stepwell_shared::subject::{Stream, partition_of_history};
 use thiserror::Error;
 
 use crate::connection::{Connection, JetStreamError};
@@ -75,14 +75,16 @@ pub async fn read_part(
         })
     };
     let mut next = from_sequence.max(1);
-    let stream = Stream::History.name(connection.namespace());
+    let partition = partition_of_history(subject).unwrap_or(0);
+    let history = Stream::History(connection.shards().await.map_err(failed)?.of_partition(partition));
+    let stream = history.name(connection.namespace());
     let target = if connection.history_replicas().await.map_err(failed)? > 1 {
         leader::last_sequence(connection, &stream, subject).await.map_err(failed)?
     } else {
         0
     };
     loop {
-        let page = read_page(connection, Stream::History, subject, next).await.map_err(failed)?;
+        let page = read_page(connection, history, subject, next).await.map_err(failed)?;
         for message in page.messages {
             let chunk = message.headers.as_ref().and_then(chunk_header);
             take_in(&mut reader, Raw { sequence: message.sequence, chunk, body: message.body })?;

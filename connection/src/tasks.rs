@@ -1,11 +1,12 @@
-//! What lies on TASKS: how many tasks each queue has that are not done. Counts, never a task itself.
+//! What lies on a TASKS stream: how many tasks each queue has that are not done. Counts, never a task itself.
 
 use std::collections::BTreeMap;
 
 use async_nats::jetstream::consumer;
 use serde::Deserialize;
 use serde_json::json;
-use stepwell_shared::subject::Stream;
+use stepwell_shared::shard::Shard;
+use stepwell_shared::subject::{Stream, queue_of_task};
 
 use crate::connection::{Connection, JetStreamError};
 
@@ -45,15 +46,19 @@ struct State {
     subjects: Option<BTreeMap<String, u64>>,
 }
 
-/// Counts the tasks whose subject matches `subjects`: those of one queue, or all.
+/// Counts the tasks of a shard whose subject matches `subjects`: those of one queue, or all.
 ///
 /// # Errors
 /// [`JetStreamError`] when the stream's leader does not answer.
-pub async fn stored_tasks(connection: &Connection, subjects: &str) -> Result<StoredTasks, JetStreamError> {
-    let stream = Stream::Tasks.name(connection.namespace());
+pub async fn stored_tasks(
+    connection: &Connection,
+    shard: Shard,
+    subjects: &str,
+) -> Result<StoredTasks, JetStreamError> {
+    let stream = Stream::Tasks(shard).name(connection.namespace());
     let filter = json!({ "subjects_filter": subjects });
     let info: Info = connection.api(format!("STREAM.INFO.{stream}"), &filter).await?;
-    let queue = |subject: String| subject.rsplit('.').next().unwrap_or_default().to_owned();
+    let queue = |subject: String| queue_of_task(&subject).unwrap_or_default().to_owned();
     let subjects = info.state.subjects.unwrap_or_default();
     Ok(StoredTasks {
         by_queue: subjects.into_iter().map(|(subject, count)| (queue(subject), count)).collect(),

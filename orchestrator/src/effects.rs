@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::provision::ensure_queue;
@@ -314,9 +315,11 @@ fn task_message(shell: &Shell, workflow: &Workflow, run_id: &RunId, dispatch: &D
         heartbeat: dispatch.heartbeat.clone(),
         last_failure: dispatch.last_failure.as_ref().map(ToString::to_string),
     };
+    let message_id = attempt_id(run_id, task.step, task.attempt);
+    let shard = shell.ground.settings.shards.of_task(&message_id);
     Outgoing {
-        subject: subject::task(shell.connection.namespace(), &dispatch.queue),
-        message_id: Some(attempt_id(run_id, task.step, task.attempt)),
+        subject: subject::task(shell.connection.namespace(), &dispatch.queue, shard),
+        message_id: Some(message_id),
         expected_last: None,
         headers: Vec::new(),
         body: encode(&task).into(),
@@ -338,7 +341,7 @@ fn summary_message(shell: &Shell, summary: &RunSummary) -> Outgoing {
     }
 }
 
-/// Makes sure that the queue's consumer exists; asks for it once per queue and process. A queue that cannot be made
+/// Makes sure that the queue's consumers exist, one in each shard; asks for it once per queue and process. A queue that cannot be made
 /// now is made by its first worker; the task waits on the stream.
 async fn ensure_consumer(shell: &Shell, queue: &Name) {
     let known = |shell: &Shell| {
@@ -347,8 +350,10 @@ async fn ensure_consumer(shell: &Shell, queue: &Name) {
     if known(shell) {
         return;
     }
+    let shards = shell.ground.settings.shards.all();
+    let all = try_join_all(shards.map(|shard| ensure_queue(&shell.connection, queue, shard)));
     // Rare, and large: in a box, so that not every drive has room for it.
-    match Box::pin(ensure_queue(&shell.connection, queue)).await {
+    match Box::pin(all).await {
         Ok(_) => {
             let mut queues = shell.queues.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if queues.len() >= MAX_KNOWN_QUEUES {

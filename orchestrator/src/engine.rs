@@ -42,7 +42,7 @@ impl Engine {
         together: &TakenTogether,
         validity: Validity,
     ) -> Result<Self, OrchestratorError> {
-        let taken = Taken::read(&ground.connection, partition, together).await?;
+        let taken = Taken::read(&ground.connection, (partition, ground.settings.shards), together).await?;
         let Taken { left, tasks, timers, parked, set_aside } = taken;
         let Left { checkpoint, catch_up } = left;
         let next = sabotage::read_from(checkpoint.sequence) + 1;

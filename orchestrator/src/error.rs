@@ -61,7 +61,7 @@ fn regressed(stream: Stream, last_sequence: u64, seen: u64) -> String {
              STEPWELL_<namespace>_EVENTS --seq {}`",
             seen + RESUME_AFTER
         ),
-        Stream::History | Stream::Tasks | Stream::Rejected => "remove the checkpoints, so that the events that \
+        Stream::History(_) | Stream::Tasks(_) | Stream::Rejected => "remove the checkpoints, so that the events that \
              are still stored are read again: `nats kv del STEPWELL_<namespace>_owners checkpoint.<number>` for \
              each partition"
             .to_owned(),

@@ -178,7 +178,8 @@ async fn forget(ground: &Ground, id: &WorkflowId) -> Result<(), String> {
     if another || !summary.status.closed() {
         return Ok(());
     }
-    let name = Stream::History.name(connection.namespace());
+    let shard = ground.settings.shards.of_partition(subject::partition(id, partitions));
+    let name = Stream::History(shard).name(connection.namespace());
     let stream = connection.jetstream().get_stream_no_info(name).await.map_err(|error| error.to_string())?;
     let history = subject::history(connection.namespace(), id, partitions);
     // Older servers take "below 1" for "all", which a run that starts just now would not survive.

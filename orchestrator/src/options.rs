@@ -24,6 +24,10 @@ pub struct Options {
     #[arg(long, env = "STEPWELL_PARTITIONS", value_name = "NUMBER")]
     pub partitions: Option<u32>,
 
+    /// Over how many streams tasks and histories of a new namespace are spread, fixed from then on; 1 when not given
+    #[arg(long, env = "STEPWELL_SHARDS", value_name = "NUMBER")]
+    pub shards: Option<u32>,
+
     /// Replicas of every stream and bucket, used when they are created
     #[arg(long, env = "STEPWELL_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
@@ -61,6 +65,7 @@ impl Default for Options {
             http: HttpOptions::default(),
             no_http: false,
             partitions: None,
+            shards: None,
             replicas: 1,
             retention: Duration::from_secs(7 * 24 * 3600),
             max_cached_runs: 10_000,

@@ -1,4 +1,4 @@
-//! Looks for tasks that no worker will ever be given: they lie on TASKS, and the queue's consumer takes them for done.
+//! Looks for tasks that no worker will ever be given: they lie on a TASKS stream, and the queue's consumer takes them for done.
 //! That happens when somebody has edited the consumer, when a full disk has kept less of TASKS than its consumer was
 //! given, and when a server that was killed brings back a task. A new consumer gives out everything that is stored.
 //!
@@ -13,6 +13,7 @@ use stepwell_connection::provision::{ProvisionError, remake_queue};
 use stepwell_connection::tasks::{known_to, stored_tasks};
 use stepwell_connection::{Connection, JetStreamError, leader};
 use stepwell_shared::ids::Name;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 use tokio::time::Instant;
 
@@ -54,15 +55,15 @@ impl Look {
 
 /// Looks until it is aborted.
 pub(crate) async fn watch(ground: Ground) {
-    let mut looks: HashMap<Name, Look> = HashMap::new();
-    let mut left_alone: HashMap<Name, Instant> = HashMap::new();
+    let mut looks: HashMap<(Shard, Name), Look> = HashMap::new();
+    let mut left_alone: HashMap<(Shard, Name), Instant> = HashMap::new();
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let before = std::mem::take(&mut looks);
         if ground.owned.get(PARTITION).is_none() {
             continue;
         }
-        let suspects = match suspects(&ground.connection).await {
+        let suspects = match suspects(&ground).await {
             Ok(suspects) => suspects,
             Err(error) => {
                 if ground.connection.connected() {
@@ -72,17 +73,18 @@ pub(crate) async fn watch(ground: Ground) {
             }
         };
         left_alone.retain(|_, until| *until > Instant::now());
-        for Suspect { queue, look, info } in suspects {
-            let proved = before.get(&queue).is_some_and(|before| look.proves(before));
-            if !proved || left_alone.contains_key(&queue) {
-                looks.insert(queue, look);
+        for Suspect { place, look, info } in suspects {
+            let proved = before.get(&place).is_some_and(|before| look.proves(before));
+            if !proved || left_alone.contains_key(&place) {
+                looks.insert(place, look);
                 continue;
             }
-            left_alone.insert(queue.clone(), Instant::now() + LEAVE_ALONE);
-            match remake_queue(&ground.connection, &queue, &info.config).await {
+            left_alone.insert(place.clone(), Instant::now() + LEAVE_ALONE);
+            let (shard, queue) = place;
+            match remake_queue(&ground.connection, &queue, shard, &info.config).await {
                 Ok(()) => {
                     tracing::warn!(
-                        %queue, oldest = look.oldest, waiting = info.num_pending, with_workers = info.num_ack_pending,
+                        %queue, shard = shard.index(), oldest = look.oldest, waiting = info.num_pending, with_workers = info.num_ack_pending,
                         "the queue's consumer had passed over tasks; it was made anew, all tasks are given out again"
                     );
                     ground.metrics.recovered.with_label_values(&["consumer"]).inc();
@@ -100,29 +102,38 @@ fn complain(queue: &Name, error: &ProvisionError) {
     );
 }
 
-/// A queue where something does not add up.
+/// A queue where something does not add up in a shard.
 struct Suspect {
-    queue: Name,
+    place: (Shard, Name),
     look: Look,
     info: Info,
 }
 
-async fn suspects(connection: &Connection) -> Result<Vec<Suspect>, JetStreamError> {
-    let stored = stored_tasks(connection, &subject::all_tasks(connection.namespace())).await?;
+async fn suspects(ground: &Ground) -> Result<Vec<Suspect>, JetStreamError> {
+    let mut suspects = Vec::new();
+    for shard in ground.settings.shards.all() {
+        suspects.extend(suspects_of(&ground.connection, shard).await?);
+    }
+    Ok(suspects)
+}
+
+async fn suspects_of(connection: &Connection, shard: Shard) -> Result<Vec<Suspect>, JetStreamError> {
+    let stored = stored_tasks(connection, shard, &subject::all_tasks(connection.namespace(), shard)).await?;
     let mut suspects = Vec::new();
     for (queue, count) in stored.by_queue.into_iter().take(MAX_QUEUES) {
         let Ok(queue) = Name::new(&queue) else { continue };
+        let place = (shard, queue);
         // Without a consumer nothing is passed over: who makes it, gives out everything.
-        let Some(info) = consumer(connection, &queue).await? else { continue };
+        let Some(info) = consumer(connection, &place).await? else { continue };
         let oldest = match stored.first_sequence <= info.ack_floor.stream_sequence {
-            true => oldest_that_is_done(connection, &queue, &info).await?,
+            true => oldest_that_is_done(connection, &place, &info).await?,
             false => None,
         };
         // A cheap look first: tasks have come and gone meanwhile.
-        let more_than_known = count > known_to(&info) && more_than_known(connection, &queue).await?;
+        let more_than_known = count > known_to(&info) && more_than_known(connection, &place).await?;
         if oldest.is_some() || more_than_known {
             let look = Look { created: info.created.unix_timestamp_nanos(), oldest, more_than_known };
-            suspects.push(Suspect { queue, look, info });
+            suspects.push(Suspect { place, look, info });
         }
     }
     Ok(suspects)
@@ -130,34 +141,37 @@ async fn suspects(connection: &Connection) -> Result<Vec<Suspect>, JetStreamErro
 
 async fn oldest_that_is_done(
     connection: &Connection,
-    queue: &Name,
+    place: &(Shard, Name),
     info: &Info,
 ) -> Result<Option<u64>, JetStreamError> {
-    let (stream, subject) = names(connection, queue);
+    let (stream, subject) = names(connection, place);
     let oldest = leader::next_message(connection, &stream, &subject, 1).await?;
     Ok(oldest.map(|task| task.sequence).filter(|oldest| *oldest <= info.ack_floor.stream_sequence))
 }
 
 /// Whether more tasks are stored than the consumer knows of, at a moment at which nothing happens to the queue; at
 /// another one it cannot be told.
-async fn more_than_known(connection: &Connection, queue: &Name) -> Result<bool, JetStreamError> {
-    let (stream, subject) = names(connection, queue);
+async fn more_than_known(connection: &Connection, place: &(Shard, Name)) -> Result<bool, JetStreamError> {
+    let (stream, subject) = names(connection, place);
     let state = async || {
         let last = leader::last_sequence(connection, &stream, &subject).await?;
-        Ok((last, stored_tasks(connection, &subject).await?.of(queue.as_str())))
+        Ok((last, stored_tasks(connection, place.0, &subject).await?.of(place.1.as_str())))
     };
     let before = state().await?;
-    let Some(info) = consumer(connection, queue).await? else { return Ok(false) };
+    let Some(info) = consumer(connection, place).await? else { return Ok(false) };
     Ok(state().await? == before && before.1 > known_to(&info))
 }
 
-fn names(connection: &Connection, queue: &Name) -> (String, String) {
+fn names(connection: &Connection, (shard, queue): &(Shard, Name)) -> (String, String) {
     let namespace = connection.namespace();
-    (Stream::Tasks.name(namespace), subject::task(namespace, queue))
+    (Stream::Tasks(*shard).name(namespace), subject::task(namespace, queue, *shard))
 }
 
-async fn consumer(connection: &Connection, queue: &Name) -> Result<Option<Info>, JetStreamError> {
-    let stream = Stream::Tasks.name(connection.namespace());
+async fn consumer(
+    connection: &Connection,
+    (shard, queue): &(Shard, Name),
+) -> Result<Option<Info>, JetStreamError> {
+    let stream = Stream::Tasks(*shard).name(connection.namespace());
     match connection.api(format!("CONSUMER.INFO.{stream}.{queue}"), &serde_json::json!({})).await {
         Ok(info) => Ok(Some(info)),
         Err(JetStreamError::Refused { code: 404, .. }) => Ok(None),

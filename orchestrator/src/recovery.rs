@@ -1,7 +1,7 @@
 //! What a successor must know of its predecessors: which activity tasks they had published. Together with
 //! the reports on the EVENTS stream this says exactly what was never published, however long ago it was.
 //!
-//! A task that was wanted is either on the TASKS stream, or a worker has finished it, and its report is on
+//! A task that was wanted is either on the TASKS stream of its shard, or a worker has finished it, and its report is on
 //! EVENTS below the sequence that was the last when TASKS had been read. What is neither was never
 //! published.
 //!
@@ -14,7 +14,7 @@
 //! bytes for each message that it holds. Partitions that are taken at the same time share one reading.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,15 +22,16 @@ use stepwell_connection::page::read_page;
 use stepwell_connection::{Connection, JetStreamError, leader};
 use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::ids::WorkflowId;
+use stepwell_shared::shard::{Shard, Shards};
 use stepwell_shared::subject::{self, Stream};
 
-/// What was on the TASKS stream at some moment.
+/// What was on the TASKS streams at some moment.
 #[derive(Debug, Default)]
 pub(crate) struct TasksSeen {
     /// Hashes of the tasks' ids.
     ids: HashSet<u64>,
-    /// The last sequence that was read.
-    last: u64,
+    /// The last sequence of each shard that was read.
+    last: BTreeMap<Shard, u64>,
 }
 
 /// What predecessors left of a partition.
@@ -59,29 +60,40 @@ struct Left {
 
 impl TasksSeen {
     /// Reads what is on TASKS now, nothing left out that was acknowledged before.
-    pub(crate) async fn read(connection: &Connection) -> Result<Self, JetStreamError> {
-        let stream = Stream::Tasks.name(connection.namespace());
-        let subject = subject::all_tasks(connection.namespace());
-        let up_to = leader::state(connection, &stream).await?.last_sequence;
+    pub(crate) async fn read(connection: &Connection, shards: Shards) -> Result<Self, JetStreamError> {
         let mut seen = Self::default();
+        for shard in shards.all() {
+            seen.read_shard(connection, shard).await?;
+        }
+        Ok(seen)
+    }
+
+    async fn read_shard(&mut self, connection: &Connection, shard: Shard) -> Result<(), JetStreamError> {
+        let tasks = Stream::Tasks(shard);
+        let (stream, subject) =
+            (tasks.name(connection.namespace()), subject::all_tasks(connection.namespace(), shard));
+        let up_to = leader::state(connection, &stream).await?.last_sequence;
+        let mut last = 0;
         // A work queue allows no second consumer; reading pages takes nothing from its workers.
         loop {
-            let page = read_page(connection, Stream::Tasks, &subject, seen.last + 1).await?;
+            let page = read_page(connection, tasks, &subject, last + 1).await?;
             for message in &page.messages {
-                seen.see(message.sequence, message.headers.as_ref());
+                last = message.sequence;
+                self.see(message.headers.as_ref());
             }
             if !page.more {
                 break;
             }
         }
         // What the replica that answered did not have yet.
-        while seen.last < up_to
-            && let Some(message) = leader::next_message(connection, &stream, &subject, seen.last + 1).await?
+        while last < up_to
+            && let Some(message) = leader::next_message(connection, &stream, &subject, last + 1).await?
         {
-            seen.see(message.sequence, Some(&message.headers));
+            last = message.sequence;
+            self.see(Some(&message.headers));
         }
-        seen.last = seen.last.max(up_to);
-        Ok(seen)
+        self.last.insert(shard, last.max(up_to));
+        Ok(())
     }
 
     /// Whether a task of this id was there.
@@ -89,8 +101,12 @@ impl TasksSeen {
         self.ids.contains(&hash(id))
     }
 
-    fn see(&mut self, sequence: u64, headers: Option<&async_nats::HeaderMap>) {
-        self.last = sequence;
+    /// Whether all of them are gone, when these are the first sequences that are still there.
+    fn gone(&self, first: &BTreeMap<Shard, u64>) -> bool {
+        self.last.iter().all(|(shard, last)| first.get(shard).is_some_and(|first| first > last))
+    }
+
+    fn see(&mut self, headers: Option<&async_nats::HeaderMap>) {
         if let Some(id) = headers.and_then(|headers| headers.get(MESSAGE_ID)) {
             self.ids.insert(hash(id.as_str()));
         }
@@ -123,16 +139,20 @@ impl Recovery {
             return Ok(());
         }
         let namespace = connection.namespace();
-        let first_task = leader::state(connection, &Stream::Tasks.name(namespace)).await?.first_sequence;
+        let mut first_tasks = BTreeMap::new();
+        for shard in connection.shards().await?.all() {
+            let state = leader::state(connection, &Stream::Tasks(shard).name(namespace)).await?;
+            first_tasks.insert(shard, state.first_sequence);
+        }
         let last_event = leader::state(connection, &Stream::Events.name(namespace)).await?.last_sequence;
-        self.forget_tasks_if_gone(first_task, last_event, done());
+        self.forget_tasks_if_gone(&first_tasks, last_event, done());
         Ok(())
     }
 
-    /// `first_task` is the first sequence of TASKS, `last_event` the last one of EVENTS after that was asked.
-    fn forget_tasks_if_gone(&self, first_task: u64, last_event: u64, done: u64) {
+    /// `first_tasks` are the first sequences of TASKS, `last_event` the last one of EVENTS after that was asked.
+    fn forget_tasks_if_gone(&self, first_tasks: &BTreeMap<Shard, u64>, last_event: u64, done: u64) {
         let mut tasks = self.tasks();
-        let gone = tasks.seen.as_ref().is_some_and(|seen| first_task > seen.last);
+        let gone = tasks.seen.as_ref().is_some_and(|seen| seen.gone(first_tasks));
         if gone && done >= *tasks.reported_by.get_or_insert(last_event) {
             tasks.seen = None;
             tasks.again = HashSet::new();
@@ -190,25 +210,32 @@ fn hash(id: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn recovery(ids: &[&str], last: u64) -> Recovery {
-        Recovery::new(Arc::new(TasksSeen { ids: ids.iter().map(|id| hash(id)).collect(), last }))
+    fn recovery(ids: &[&str], last: [u64; 2]) -> Recovery {
+        let ids = ids.iter().map(|id| hash(id)).collect();
+        Recovery::new(Arc::new(TasksSeen { ids, last: of_shards(last) }))
+    }
+
+    fn of_shards(sequences: [u64; 2]) -> BTreeMap<Shard, u64> {
+        Shards::try_from(2).unwrap().all().zip(sequences).collect()
     }
 
     #[test]
     fn tasks_are_known_until_all_are_gone_and_every_report_is_taken_in() {
-        let recovery = recovery(&["run/1/1"], 7);
-        for (first_task, last_event, done) in [(7, 100, 100), (8, 100, 99), (8, 200, 99)] {
-            recovery.forget_tasks_if_gone(first_task, last_event, done);
-            assert!(!recovery.never_published("run/1/1"), "{first_task} {last_event} {done}");
+        let recovery = recovery(&["run/1/1"], [7, 40]);
+        for (first_tasks, last_event, done) in
+            [([7, 41], 100, 100), ([8, 40], 100, 100), ([8, 41], 100, 99), ([8, 41], 200, 99)]
+        {
+            recovery.forget_tasks_if_gone(&of_shards(first_tasks), last_event, done);
+            assert!(!recovery.never_published("run/1/1"), "{first_tasks:?} {last_event} {done}");
         }
         // What was stored since is no report on them.
-        recovery.forget_tasks_if_gone(9, 300, 100);
+        recovery.forget_tasks_if_gone(&of_shards([9, 50]), 300, 100);
         assert!(recovery.tasks().seen.is_none());
     }
 
     #[test]
     fn it_is_not_over_from_when_a_workflow_is_noted_until_it_was_looked_at() {
-        let (recovery, id) = (recovery(&[], 0), WorkflowId::new("order-1").unwrap());
+        let (recovery, id) = (recovery(&[], [0, 0]), WorkflowId::new("order-1").unwrap());
         recovery.later(&id);
         assert!(!recovery.is_over(), "nobody has taken it up yet");
         recovery.now(&id);
@@ -224,7 +251,7 @@ mod tests {
 
     #[test]
     fn what_was_never_published_is_said_once() {
-        let recovery = recovery(&[], 0);
+        let recovery = recovery(&[], [0, 0]);
         assert!(recovery.never_published("run/1/1"));
         assert!(!recovery.never_published("run/1/1"));
     }

@@ -51,6 +51,7 @@ pub async fn run(
     let wanted = ProvisionOptions {
         replicas: options.replicas,
         partitions: options.partitions,
+        shards: options.shards,
         ..ProvisionOptions::default()
     };
     let settings = provision(&connection, &wanted).await?;

@@ -62,7 +62,7 @@ impl Sweep {
         if self.suspects.is_empty() {
             return Ok(());
         }
-        let tasks = TasksSeen::read(&ground.connection).await?;
+        let tasks = TasksSeen::read(&ground.connection, ground.settings.shards).await?;
         // A task that is not there has a report by now, or never will have.
         let mut dealt_with = BTreeMap::new();
         for Suspect { shell, id } in self.suspects {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use stepwell_connection::{Connection, JetStreamError};
 use stepwell_shared::encoding::decode;
+use stepwell_shared::shard::Shards;
 use stepwell_shared::subject::{Bucket, parse_timer_key, partition_timers};
 use tokio::sync::OnceCell;
 
@@ -45,8 +46,12 @@ impl TakenTogether {
     }
 
     /// What is on TASKS.
-    pub(crate) async fn tasks(&self, connection: &Connection) -> Result<Arc<TasksSeen>, JetStreamError> {
-        let read = async || TasksSeen::read(connection).await.map(Arc::new);
+    pub(crate) async fn tasks(
+        &self,
+        connection: &Connection,
+        shards: Shards,
+    ) -> Result<Arc<TasksSeen>, JetStreamError> {
+        let read = async || TasksSeen::read(connection, shards).await.map(Arc::new);
         self.tasks.get_or_try_init(read).await.cloned()
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use stepwell_connection::{Connection, leader};
+use stepwell_shared::shard::Shards;
 use stepwell_shared::subject::{Stream, partition_events};
 
 use crate::checkpoints::{self, Checkpoint};
@@ -35,21 +36,22 @@ impl Taken {
     /// Reads what is stored of a partition.
     pub(crate) async fn read(
         connection: &Connection,
-        partition: u32,
+        (partition, shards): (u32, Shards),
         together: &TakenTogether,
     ) -> Result<Self, OrchestratorError> {
         let failed = |doing| move |source| OrchestratorError::Start { doing, source };
         let namespace = connection.namespace();
-        let tasks = together.tasks(connection).await.map_err(failed("reading TASKS"))?;
+        let tasks = together.tasks(connection, shards).await.map_err(failed("reading TASKS"))?;
         let checkpoint = checkpoints::read(connection, partition).await;
         let checkpoint = checkpoint.map_err(failed("reading the checkpoint"))?;
-        let (events, histories) = (Stream::Events.name(namespace), Stream::History.name(namespace));
-        for (stream, name, seen) in [
-            (Stream::Events, &events, checkpoint.sequence),
-            (Stream::History, &histories, checkpoint.history),
+        let events = Stream::Events.name(namespace);
+        for (stream, seen) in [
+            (Stream::Events, checkpoint.sequence),
+            (Stream::History(shards.of_partition(partition)), checkpoint.history),
         ] {
-            let state =
-                leader::state(connection, name).await.map_err(failed("asking how far a stream goes"))?;
+            let state = leader::state(connection, &stream.name(namespace))
+                .await
+                .map_err(failed("asking how far a stream goes"))?;
             if state.last_sequence < seen {
                 let last_sequence = state.last_sequence;
                 return Err(OrchestratorError::StreamRegressed { stream, last_sequence, seen });

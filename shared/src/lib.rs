@@ -25,6 +25,7 @@ pub mod permissions;
 pub mod rejection;
 pub mod retry;
 pub mod rng;
+pub mod shard;
 pub mod stored;
 pub mod subject;
 pub mod summary;

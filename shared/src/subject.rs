@@ -9,16 +9,17 @@ use thiserror::Error;
 use crate::error_code::ErrorCode;
 use crate::ids::{InvalidId, MemberId, Name, Namespace, RunId, Seq, StepId, WorkerId, WorkflowId};
 use crate::partition::partition_of_token;
+use crate::shard::{Shard, Shards};
 
 /// The streams of a namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     /// What arrives for workflows.
     Events,
-    /// What was recorded of runs.
-    History,
-    /// Activity tasks.
-    Tasks,
+    /// What was recorded of the runs of a shard's partitions.
+    History(Shard),
+    /// Activity tasks of a shard.
+    Tasks(Shard),
     /// Messages that were set aside.
     Rejected,
 }
@@ -27,13 +28,13 @@ impl Stream {
     /// The stream's name in `namespace`.
     #[must_use]
     pub fn name(self, namespace: &Namespace) -> String {
-        let suffix = match self {
-            Self::Events => "EVENTS",
-            Self::History => "HISTORY",
-            Self::Tasks => "TASKS",
-            Self::Rejected => "REJECTED",
+        let (suffix, shard) = match self {
+            Self::Events => ("EVENTS", Shard::FIRST),
+            Self::History(shard) => ("HISTORY", shard),
+            Self::Tasks(shard) => ("TASKS", shard),
+            Self::Rejected => ("REJECTED", Shard::FIRST),
         };
-        format!("STEPWELL_{namespace}_{suffix}")
+        shard.name(format!("STEPWELL_{namespace}_{suffix}"), '_')
     }
 }
 
@@ -240,22 +241,44 @@ pub fn history(namespace: &Namespace, id: &WorkflowId, partitions: u32) -> Strin
     format!("stepwell.{namespace}.history.{partition}.{token}")
 }
 
+/// The partition in the subject of a history; `None` when it is not one.
+#[must_use]
+pub fn partition_of_history(subject: &str) -> Option<u32> {
+    subject.split('.').nth(3)?.parse().ok()
+}
+
 /// The pattern of all histories.
 #[must_use]
 pub fn all_histories(namespace: &Namespace) -> String {
     format!("stepwell.{namespace}.history.>")
 }
 
-/// Where activity tasks of a queue lie. The queue's durable consumer bears the queue's name.
+/// The patterns of the histories that lie in a shard.
 #[must_use]
-pub fn task(namespace: &Namespace, queue: &Name) -> String {
-    format!("stepwell.{namespace}.task.{queue}")
+pub fn histories(namespace: &Namespace, shard: Shard, shards: Shards, partitions: u32) -> Vec<String> {
+    if shards == Shards::ONE {
+        return vec![all_histories(namespace)];
+    }
+    let there = (0..partitions).filter(|partition| shards.of_partition(*partition) == shard);
+    there.map(|partition| format!("stepwell.{namespace}.history.{partition}.>")).collect()
 }
 
-/// The pattern of all activity tasks.
+/// Where activity tasks of a queue lie in a shard. The queue's durable consumer there bears the queue's name.
 #[must_use]
-pub fn all_tasks(namespace: &Namespace) -> String {
-    format!("stepwell.{namespace}.task.*")
+pub fn task(namespace: &Namespace, queue: &Name, shard: Shard) -> String {
+    shard.name(format!("stepwell.{namespace}.task.{queue}"), '.')
+}
+
+/// The queue of a task's subject.
+#[must_use]
+pub fn queue_of_task(subject: &str) -> Option<&str> {
+    subject.split('.').nth(3)
+}
+
+/// The pattern of all activity tasks of a shard.
+#[must_use]
+pub fn all_tasks(namespace: &Namespace, shard: Shard) -> String {
+    shard.name(format!("stepwell.{namespace}.task.*"), '.')
 }
 
 /// Where any worker of a queue takes workflow tasks.
@@ -276,10 +299,10 @@ pub fn cancel_activity(namespace: &Namespace, queue: &Name) -> String {
     format!("stepwell.{namespace}.cancel-activity.{queue}")
 }
 
-/// Where workers of a queue ask each other what they hold; body [`crate::task::RollCall`].
+/// Where workers of a queue ask each other what they hold of a shard; body [`crate::task::RollCall`].
 #[must_use]
-pub fn roll_call(namespace: &Namespace, queue: &Name) -> String {
-    format!("stepwell.{namespace}.roll-call.{queue}")
+pub fn roll_call(namespace: &Namespace, queue: &Name, shard: Shard) -> String {
+    shard.name(format!("stepwell.{namespace}.roll-call.{queue}"), '.')
 }
 
 /// Where workers make themselves known.

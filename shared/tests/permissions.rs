@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::permissions::{Role, User, server_of_all};
+use stepwell_shared::shard::Shards;
 
 #[test]
 fn the_document_shows_what_is_printed() {
@@ -16,7 +17,7 @@ fn the_document_shows_what_is_printed() {
         Role::Worker => User::worker(&queue).expect("a short name"),
         Role::Client | Role::Operator | Role::ReadOnly | Role::Orchestrator => User::of(role),
     });
-    let printed = server_of_all(&users, &Namespace::default());
+    let printed = server_of_all(&users, &Namespace::default(), Shards::ONE);
     let (before, section) = document.split_once("\n## Permissions\n").expect("the section is there");
     let (prose, block) = section.split_once("\n```text\n").expect("it has a configuration");
     let (shown, after) = block.split_once("\n```\n").expect("the configuration ends");

@@ -30,6 +30,9 @@ struct Arguments {
     /// Servers: 1, or 3 that form a cluster
     #[arg(long, default_value_t = 1)]
     nodes: usize,
+    /// Over how many streams tasks and histories are spread
+    #[arg(long, default_value_t = 1)]
+    shards: u32,
     /// Orchestrators in the beginning
     #[arg(long, default_value_t = 2)]
     orchestrators: usize,
@@ -71,6 +74,7 @@ async fn chaos(arguments: Arguments) -> anyhow::Result<bool> {
     let seed = arguments.seed.unwrap_or_else(stepwell_tests::ledger::now_ms);
     let length = Duration::try_from_secs_f64(arguments.minutes * 60.0).context("--minutes")?;
     let mut setup = Setup::new(program, seed, arguments.nodes, length);
+    setup.shards = arguments.shards;
     setup.orchestrators = arguments.orchestrators.max(1);
     setup.workers = arguments.workers.max(1);
     setup.per_second = arguments.rate.clamp(0.01, 100.0);

@@ -7,6 +7,8 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use stepwell_shared::ids::Namespace;
+use stepwell_shared::subject::Stream;
 use stepwell_tests::cluster::Cluster;
 use stepwell_tests::http;
 use stepwell_tests::patience::{eventually, in_time};
@@ -153,8 +155,10 @@ async fn who_asks_is_answered() {
 /// Takes the next task of the queue `default`, as a worker without an SDK does.
 async fn next_task(cluster: &Cluster) -> Value {
     let jetstream = cluster.client.connection().jetstream();
+    let (shard, _) = eventually("a task", || cluster.last_task()).await;
+    let stream = Stream::Tasks(shard).name(&Namespace::default());
     let consumer: PullConsumer = eventually("the queue's consumer", || async {
-        jetstream.get_consumer_from_stream("default", "STEPWELL_default_TASKS").await.ok()
+        jetstream.get_consumer_from_stream("default", &stream).await.ok()
     })
     .await;
     let fetch = consumer.fetch().max_messages(1).expires(stepwell_tests::patience::PATIENCE);

@@ -3,7 +3,7 @@
 use stepwell_connection::ConnectionOptions;
 use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::permissions::{Role, User, server_of_all};
-use stepwell_tests::cluster::Logins;
+use stepwell_tests::cluster::{Logins, shards};
 
 /// The queues that have a user each.
 const QUEUES: [&str; 3] = ["default", "fragile", "other"];
@@ -54,7 +54,7 @@ pub(crate) fn printed() -> String {
     let passwords = users.iter().map(|user| {
         format!("{}_PASSWORD: {:?}\n", variable(user.name.as_str()), password(user.name.as_str()))
     });
-    let printed = server_of_all(&users, &Namespace::default());
+    let printed = server_of_all(&users, &Namespace::default(), shards());
     let beginning = "  users = [\n";
     assert!(printed.contains(beginning), "{printed}");
     let admin = format!("{beginning}    {{ user: {ADMIN}, password: {:?} }}\n", password(ADMIN));

@@ -17,7 +17,7 @@ use stepwell::shared::rejection::Rejection;
 use stepwell::shared::subject::{self, Stream, partition};
 use stepwell_connection::clock::now_ms;
 use stepwell_connection::page::{StoredMessage, read_page};
-use stepwell_tests::cluster::Cluster;
+use stepwell_tests::cluster::{Cluster, shards};
 use stepwell_tests::http;
 use stepwell_tests::patience::PATIENCE;
 use stepwell_tests::processes::Process;
@@ -141,10 +141,13 @@ impl Herd {
     async fn wakes(&self, cluster: &Cluster) {
         let began = Instant::now();
         let mut lives: BTreeMap<String, Life> = BTreeMap::new();
-        let mut from = 1;
+        let mut streams: Vec<_> = shards().all().map(|shard| (Stream::History(shard), 1)).collect();
         let mut last_news = Instant::now();
         while lives.values().filter(|life| life.ended).count() < self.ids.len() {
-            let records = stored(cluster, Stream::History, &mut from).await;
+            let mut records = Vec::new();
+            for (stream, from) in &mut streams {
+                records.extend(stored(cluster, *stream, from).await);
+            }
             if records.is_empty() {
                 assert!(last_news.elapsed() < PATIENCE, "they do not all wake: {} are known", lives.len());
                 tokio::time::sleep(PAUSE).await;
@@ -291,8 +294,8 @@ async fn stored(cluster: &Cluster, stream: Stream, from: &mut u64) -> Vec<Stored
     let namespace = Namespace::default();
     let subject = match stream {
         Stream::Events => subject::event_source(&namespace),
-        Stream::History => subject::all_histories(&namespace),
-        Stream::Tasks => subject::all_tasks(&namespace),
+        Stream::History(_) => subject::all_histories(&namespace),
+        Stream::Tasks(shard) => subject::all_tasks(&namespace, shard),
         Stream::Rejected => subject::all_rejected(&namespace),
     };
     let page = read_page(cluster.client.connection(), stream, &subject, *from).await.expect("it can be read");

@@ -29,6 +29,7 @@ mod python;
 mod revoked;
 mod roles;
 mod sagas;
+mod shards;
 mod signals;
 mod sleepers;
 mod stage;

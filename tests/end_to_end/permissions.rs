@@ -14,10 +14,11 @@ use stepwell_shared::encoding::{VERSION, decode, encode};
 use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::payload::Payload;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket, EventAddress, Stream};
 use stepwell_shared::task::ActivityTask;
 use stepwell_tests::activities::Flaky;
-use stepwell_tests::cluster::{Cluster, WorkerSetup};
+use stepwell_tests::cluster::{Cluster, WorkerSetup, shards};
 use stepwell_tests::ledger::Phase;
 use stepwell_tests::patience::{eventually, in_time, until};
 use stepwell_tests::processes::Process;
@@ -57,6 +58,15 @@ async fn stream(cluster: &Cluster, stream: Stream) -> (u64, u64) {
     (state.messages, state.last_sequence)
 }
 
+/// How many tasks are stored.
+async fn tasks(cluster: &Cluster) -> u64 {
+    let mut all = 0;
+    for shard in shards().all() {
+        all += stream(cluster, Stream::Tasks(shard)).await.0;
+    }
+    all
+}
+
 #[tokio::test]
 async fn every_user_does_its_work_and_is_refused_nothing() {
     let cluster = guarded("permissions").await;
@@ -66,10 +76,8 @@ async fn every_user_does_its_work_and_is_refused_nothing() {
     runs_activities(&client).await;
     talks_to_workflows(&cluster, &client).await;
     hands_on_what_a_lost_worker_said(&cluster, &client).await;
-    eventually("every task to be acknowledged", || async {
-        (stream(&cluster, Stream::Tasks).await.0 == 0).then_some(())
-    })
-    .await;
+    eventually("every task to be acknowledged", || async { (tasks(&cluster).await == 0).then_some(()) })
+        .await;
     cluster.check().await;
     worker.stop().await;
     orchestrator.stop().await;
@@ -92,10 +100,7 @@ async fn takes_up_what_waited(cluster: &Cluster, client: &Client) -> Process {
     let mut call = Call::of("note", json!("once"));
     call.retry.maximum_attempts = Some(1);
     let once = client.start(one_activity, "once", call).await.expect("it starts");
-    eventually("two tasks that wait", || async {
-        (stream(cluster, Stream::Tasks).await.0 == 3).then_some(())
-    })
-    .await;
+    eventually("two tasks that wait", || async { (tasks(cluster).await == 3).then_some(()) }).await;
     let waiting_since = Instant::now();
     until("them to have waited for long", || waiting_since.elapsed() > LONG).await;
     let worker = cluster.worker(&WorkerSetup::default()).await;
@@ -215,7 +220,7 @@ async fn the_operator_may_ask_everything_that_doctor_asks() {
     .await;
     owners::checkpoints(connection, settings.partitions).await.expect("the checkpoints can be read");
     let consumers = json!({});
-    let verb = format!("CONSUMER.LIST.{}", Stream::Tasks.name(connection.namespace()));
+    let verb = format!("CONSUMER.LIST.{}", Stream::Tasks(Shard::FIRST).name(connection.namespace()));
     connection.api::<Value>(verb, &consumers).await.expect("the consumers can be listed");
     operator.workers().await.expect("a list");
     operator.rejected().await.expect("a list");
@@ -297,10 +302,8 @@ async fn what_is_not_for_a_user_is_refused() {
 /// A result for the attempt that is at work, with its token: where it would be published, and what.
 async fn forged(cluster: &Cluster) -> (String, Vec<u8>) {
     let namespace = Namespace::default();
-    let jetstream = cluster.client.connection().jetstream();
-    let tasks = jetstream.get_stream(Stream::Tasks.name(&namespace)).await.expect("the stream is there");
-    let task = tasks.get_last_raw_message_by_subject("stepwell.default.task.default").await;
-    let task: ActivityTask = decode(&task.expect("there is a task").payload).expect("it can be read");
+    let (_, task) = cluster.last_task().await.expect("there is a task");
+    let task: ActivityTask = decode(&task.payload).expect("it can be read");
     let report = ReportMessage {
         v: VERSION,
         attempt: task.attempt,

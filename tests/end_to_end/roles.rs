@@ -13,9 +13,9 @@ use stepwell_shared::ids::Namespace;
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::payload::Payload;
 use stepwell_shared::permissions::Allowed;
-use stepwell_shared::subject::{self, EventAddress, Stream};
+use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::ActivityTask;
-use stepwell_tests::cluster::{Cluster, WorkerSetup};
+use stepwell_tests::cluster::{Cluster, WorkerSetup, shards};
 use stepwell_tests::ledger::Phase;
 use stepwell_tests::patience::{in_time, until};
 use stepwell_tests::workflows::Settled;
@@ -105,7 +105,7 @@ async fn each_line_is_let_through_and_everything_else_is_refused() {
     published.extend(BESIDE.map(str::to_owned));
     heard.extend(UNHEARD.map(str::to_owned));
     for user in users() {
-        let permissions = user.permissions(&namespace);
+        let permissions = user.permissions(&namespace, shards());
         published.extend(permissions.publish.iter().map(|allowed| one_of(&allowed.subject)));
         heard.extend(permissions.subscribe.iter().map(|allowed| allowed.subject.clone()));
     }
@@ -126,7 +126,7 @@ async fn each_line_is_let_through_and_everything_else_is_refused() {
         nats.flush().await.expect("it is sent");
         let log = || std::fs::read_to_string(server.log()).expect("the server has a log");
         until("the last refusal", || refused(&log(), name, "Publish").contains(END)).await;
-        let permissions = user.permissions(&namespace);
+        let permissions = user.permissions(&namespace, shards());
         let may =
             |subject: &str, allowed: &[Allowed]| allowed.iter().any(|one| within(subject, &one.subject));
         let log = log();
@@ -167,10 +167,8 @@ async fn not_let_through(client: &Client, subject: &str, body: impl Into<Vec<u8>
 
 /// The newest task of the queue `default`.
 async fn task(cluster: &Cluster) -> ActivityTask {
-    let jetstream = cluster.client.connection().jetstream();
-    let tasks = jetstream.get_stream(Stream::Tasks.name(&Namespace::default())).await.expect("the stream");
-    let task = tasks.get_last_raw_message_by_subject("stepwell.default.task.default").await;
-    decode(&task.expect("there is a task").payload).expect("it can be read")
+    let (_, task) = cluster.last_task().await.expect("there is a task");
+    decode(&task.payload).expect("it can be read")
 }
 
 #[tokio::test]

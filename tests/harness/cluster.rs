@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::jetstream::consumer::{FromConsumer as _, Info, pull};
+use async_nats::jetstream::message::StreamMessage;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use stepwell::{Client, WorkflowHandle};
@@ -14,7 +15,8 @@ use stepwell_shared::announce::Announcement;
 use stepwell_shared::api::{Description, ListRequest};
 use stepwell_shared::history::Record;
 use stepwell_shared::ids::Name;
-use stepwell_shared::subject::Stream;
+use stepwell_shared::shard::{Shard, Shards};
+use stepwell_shared::subject::{self, Stream};
 use stepwell_shared::summary::RunSummary;
 
 use crate::checks::{check_attempts, check_history, check_ledger, check_replay};
@@ -159,6 +161,16 @@ impl WorkerSetup {
         self.arguments.extend([option.to_owned(), value.to_owned()]);
         self
     }
+}
+
+/// How many shards namespaces of tests have: as orchestrators are told by the environment, `STEPWELL_SHARDS`.
+///
+/// # Panics
+/// When that is not a number of shards.
+#[must_use]
+pub fn shards() -> Shards {
+    let count = std::env::var("STEPWELL_SHARDS").map_or(1, |count| count.parse().expect("a number"));
+    Shards::try_from(count).expect("a number of shards")
 }
 
 impl Cluster {
@@ -337,17 +349,20 @@ impl Cluster {
     ///
     /// # Panics
     /// When the server says no.
-    pub async fn queue(&self, change: impl FnOnce(&mut pull::Config)) {
+    pub async fn queue(&self, change: impl Fn(&mut pull::Config)) {
         let connection = self.client.connection();
-        provision(connection, &ProvisionOptions::default()).await.expect("the namespace can be made");
+        let wanted = ProvisionOptions { shards: Some(shards().count()), ..ProvisionOptions::default() };
+        provision(connection, &wanted).await.expect("the namespace can be made");
         let queue = Name::new("default").expect("a valid name");
-        let consumer = ensure_queue(connection, &queue).await.expect("the consumer can be made");
-        let config = consumer.cached_info().config.clone();
-        let mut config = pull::Config::try_from_consumer_config(config).expect("it is pulled from");
-        change(&mut config);
-        let stream = Stream::Tasks.name(connection.namespace());
-        let changed = connection.jetstream().update_consumer_on_stream(config, stream).await;
-        changed.expect("it can be changed");
+        for shard in shards().all() {
+            let consumer = ensure_queue(connection, &queue, shard).await.expect("the consumer can be made");
+            let config = consumer.cached_info().config.clone();
+            let mut config = pull::Config::try_from_consumer_config(config).expect("it is pulled from");
+            change(&mut config);
+            let stream = Stream::Tasks(shard).name(connection.namespace());
+            let changed = connection.jetstream().update_consumer_on_stream(config, stream).await;
+            changed.expect("it can be changed");
+        }
     }
 
     /// What the consumer of queue `default` has to do.
@@ -356,10 +371,31 @@ impl Cluster {
     /// When the server does not say.
     pub async fn queue_state(&self) -> Info {
         let connection = self.client.connection();
-        let stream = Stream::Tasks.name(connection.namespace());
+        let stream = Stream::Tasks(Shard::FIRST).name(connection.namespace());
         let consumer =
             connection.jetstream().get_consumer_from_stream::<pull::Config, _, _>("default", stream);
         consumer.await.expect("the consumer is there").cached_info().clone()
+    }
+
+    /// The newest task of the queue `default`, and where it lies.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn last_task(&self) -> Option<(Shard, StreamMessage)> {
+        let connection = self.client.connection();
+        let (namespace, queue) = (connection.namespace(), Name::new("default").expect("a valid name"));
+        let mut newest: Option<(Shard, StreamMessage)> = None;
+        for shard in connection.shards().await.expect("the namespace is there").all() {
+            let stream = connection.jetstream().get_stream(Stream::Tasks(shard).name(namespace)).await;
+            let task = subject::task(namespace, &queue, shard);
+            let task = stream.expect("the stream is there").get_last_raw_message_by_subject(&task).await;
+            let older =
+                |task: &StreamMessage| newest.as_ref().is_none_or(|(_, newest)| newest.time < task.time);
+            if let Some(task) = task.ok().filter(older) {
+                newest = Some((shard, task));
+            }
+        }
+        newest
     }
 
     /// The folder of the test.

@@ -15,6 +15,7 @@ use stepwell_shared::failure::{Failure, FailureKind};
 use stepwell_shared::ids::{Name, WorkerId};
 use stepwell_shared::message::Outcome;
 use stepwell_shared::payload::Payload;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket};
 use stepwell_shared::task::ActivityTask;
 use tokio::sync::{OnceCell, watch};
@@ -28,9 +29,10 @@ use crate::activity::error::ActivityError;
 use crate::activity::heartbeats::Heartbeats;
 use crate::activity_limits::Limits;
 use crate::activity_outcome::{Ended, outcome, returned};
-use crate::given_before::{Before, GivenBefore, reported as reported_of};
+use crate::given_before::{Before, reported as reported_of};
 use crate::metric_definitions::Metrics;
 use crate::pull_words::GivenOut;
+use crate::queue_shards::QueueShards;
 use crate::registry::{Registered, Registry, listed};
 use crate::report::{NotReported, Reporter};
 use crate::report_packs::ReportPacks;
@@ -60,7 +62,7 @@ pub(crate) struct ActivitySide {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) slots: Slots,
     pub(crate) running: RunningAttempts,
-    pub(crate) given_before: GivenBefore,
+    pub(crate) shards: QueueShards,
     pub(crate) reports: ReportPacks,
     /// Cancelled when attempts are no longer waited for.
     pub(crate) give_up: CancellationToken,
@@ -73,6 +75,8 @@ pub(crate) struct ActivitySide {
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) body: Bytes,
+    /// Where it lies.
+    pub(crate) shard: Shard,
     /// Where to acknowledge it.
     pub(crate) ack: Subject,
     /// What the server says of it.
@@ -85,7 +89,7 @@ impl ActivitySide {
     /// Runs the task's attempt, reports how it ended and acknowledges the task.
     pub(crate) async fn handle(&self, delivery: Delivery) {
         crash::at(Boundary::TaskTaken);
-        let Delivery { body, ack, given_out, slot } = delivery;
+        let Delivery { body, shard, ack, given_out, slot } = delivery;
         let mut task: ActivityTask = match decode(&body) {
             Ok(task) => task,
             Err(error) => {
@@ -102,8 +106,8 @@ impl ActivitySide {
             Known::Reported => return self.answer(&ack, ACK).await,
         }
         // From here on the server is told that somebody is at it.
-        let entry =
-            self.running.enter(&task.run_id, task.step, task.attempt, ack.clone(), given_out.sequence);
+        let place = (shard, given_out.sequence);
+        let entry = self.running.enter(&task.run_id, task.step, task.attempt, ack.clone(), place);
         if !wanted(self, &task).await {
             self.metrics.not_wanted.inc();
             return self.answer(&ack, ACK).await;
@@ -112,7 +116,7 @@ impl ActivitySide {
         if given_out.count > 1 {
             return Box::pin(self.lost(&task, ack)).await;
         }
-        match self.given_before(&task, given_out, &entry.stop).await {
+        match self.given_before(&task, shard, given_out, &entry.stop).await {
             Some(Before::Nothing) if may_begin_late(&task) => {}
             Some(Before::Nothing) => {
                 self.metrics.not_wanted.inc();
@@ -142,11 +146,17 @@ impl ActivitySide {
     }
 
     /// What is known of a task's attempt; asks until there is an answer. `None` when the worker ends before.
-    async fn given_before(&self, task: &ActivityTask, given_out: GivenOut, stop: &Stop) -> Option<Before> {
+    async fn given_before(
+        &self,
+        task: &ActivityTask,
+        shard: Shard,
+        given_out: GivenOut,
+        stop: &Stop,
+    ) -> Option<Before> {
         loop {
             let error = tokio::select! {
                 () = stop.asked_by_worker() => return None,
-                found = self.given_before.look(self, task, given_out) => match found {
+                found = self.shards.of(shard).given_before.look(self, task, given_out) => match found {
                     Ok(before) => return Some(before),
                     Err(error) => error,
                 },

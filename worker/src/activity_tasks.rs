@@ -1,10 +1,11 @@
-//! Fetches activity tasks: asks the queue's consumer for as many as there are free slots, and for no more.
+//! Fetches activity tasks of a shard: asks the queue's consumer there for as many as there are free slots for it, and for
+//! no more.
 //!
 //! Requests are raw, with one inbox of our own, because a request that waits at the server is what makes
 //! a task start without a round trip.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use stepwell_connection::provision::{ProvisionError, ensure_queue, find_queue};
 use stepwell_shared::encoding::decode;
+use stepwell_shared::shard::{Shard, Shards};
 use stepwell_shared::subject::Stream;
 use stepwell_shared::task::ActivityTask;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -20,8 +22,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::activity_runner::{ActivitySide, Delivery};
 use crate::consumer_watch;
-use crate::pull_requests::{EXPIRES, IDLE_HEARTBEAT, PullRequests};
+use crate::given_before::GivenBefore;
+use crate::pull_requests::PullRequests;
 use crate::pull_words::{GivenOut, Word, meaning};
+use crate::queue_shards::Readiness;
 
 /// How often requests are looked over for what went wrong without a word.
 const TICK: Duration = Duration::from_secs(1);
@@ -68,6 +72,7 @@ enum Inbox {
 /// Fetches tasks.
 pub(crate) struct ActivityTasks {
     side: Arc<ActivitySide>,
+    shard: Shard,
     tracker: TaskTracker,
     inbox: String,
     messages: Subscriber,
@@ -88,15 +93,17 @@ impl ActivityTasks {
     /// Subscribes to an inbox; nothing is asked for yet.
     pub(crate) async fn new(
         side: Arc<ActivitySide>,
+        (shard, shards): (Shard, Shards),
         tracker: TaskTracker,
     ) -> Result<Self, async_nats::SubscribeError> {
         let (inbox, messages) = open_inbox(&side).await?;
-        let stream = Stream::Tasks.name(side.connection.namespace());
+        let stream = Stream::Tasks(shard).name(side.connection.namespace());
         let next_message_subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{}", side.queue);
-        let requests = PullRequests::new(Instant::now());
+        let requests = PullRequests::new(shards, Instant::now());
         let connects = connects(&side);
         Ok(Self {
             side,
+            shard,
             tracker,
             inbox,
             messages,
@@ -111,28 +118,33 @@ impl ActivityTasks {
     }
 
     /// Fetches and starts tasks until `stop`. Then hands back what arrived too late.
-    pub(crate) async fn run(mut self, stop: CancellationToken, ready: Arc<AtomicBool>) {
+    pub(crate) async fn run(mut self, stop: CancellationToken, ready: Arc<Readiness>) {
+        let mut room = self.side.slots.room(self.shard);
+        let mut found = false;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut consumer_known, mut pause) = (false, Duration::ZERO);
         loop {
             if !consumer_known {
+                self.side.slots.ask_nothing(self.shard);
                 tokio::select! {
                     () = stop.cancelled() => break,
-                    () = find_consumer(&self.side, pause) => {}
+                    () = find_consumer(&self.side, self.shard, pause) => {}
                 }
                 pause = GONE_PAUSE;
                 // Before the first request: what comes after it is new.
-                self.side.given_before.note(&self.side).await;
+                self.given_before().note(&self.side).await;
                 consumer_known = true;
-                ready.store(true, Ordering::Relaxed);
+                if !std::mem::replace(&mut found, true) {
+                    ready.one_more();
+                }
                 self.requests.forget();
             }
+            room.known();
             if !self.ask().await {
                 consumer_known = false;
                 continue;
             }
-            let side = Arc::clone(&self.side);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -144,11 +156,16 @@ impl ActivityTasks {
                     None => return, // The connection was closed for good.
                 },
                 message = next_of(&mut self.left) => consumer_known = self.take(message, Inbox::Left),
-                () = side.slots.freed() => {}
+                () = room.wait() => {}
                 _ = ticks.tick() => consumer_known = self.look_over().await,
             }
         }
+        self.side.slots.ask_nothing(self.shard);
         self.leave().await;
+    }
+
+    fn given_before(&self) -> &GivenBefore {
+        &self.side.shards.of(self.shard).given_before
     }
 
     /// Asks for tasks if there are slots that nothing was asked for. False when the consumer has to be looked for.
@@ -157,22 +174,20 @@ impl ActivityTasks {
     /// at before the next one, because another worker may have made it anew.
     async fn ask(&mut self) -> bool {
         let now = Instant::now();
-        let wanted = self.requests.wanted(self.side.slots.free(), now);
-        if self.requests.outstanding() == 0 {
+        let outstanding = self.requests.outstanding();
+        if outstanding == 0 {
             self.unasked_since.get_or_insert(now);
         }
-        let Some(batch) = wanted else { return true };
+        let asked = (outstanding, self.requests.take_in_vain());
+        let wanted = |free| self.requests.wanted(free, now);
+        let Some(batch) = self.side.slots.ask(self.shard, asked, wanted) else { return true };
         let untold = self.unasked_since.take().is_some_and(|since| now - since >= UNTOLD);
         if untold && !self.look_at_consumer().await {
             return false;
         }
         let now = Instant::now();
         let number = self.requests.sent(batch, now);
-        let body = format!(
-            r#"{{"batch":{batch},"expires":{},"idle_heartbeat":{}}}"#,
-            EXPIRES.as_nanos(),
-            IDLE_HEARTBEAT.as_nanos()
-        );
+        let body = self.requests.body(batch);
         let reply = format!("{}.{number}", self.inbox);
         let client = self.side.connection.client();
         if let Err(error) =
@@ -187,9 +202,9 @@ impl ActivityTasks {
 
     /// False when it is not there.
     async fn look_at_consumer(&self) -> bool {
-        let look = find_queue(&self.side.connection, &self.side.queue);
+        let look = find_queue(&self.side.connection, &self.side.queue, self.shard);
         match tokio::time::timeout(LOOK_TIMEOUT, look).await {
-            Ok(Ok(Some(consumer))) => consumer_watch::learn(&self.side, &consumer),
+            Ok(Ok(Some(consumer))) => consumer_watch::learn(&self.side, self.shard, &consumer),
             Ok(Ok(None)) => return false,
             Ok(Err(error)) => tracing::debug!(%error, "the queue's consumer could not be looked at"),
             Err(_) => tracing::debug!("the queue's consumer could not be looked at in time"),
@@ -201,7 +216,7 @@ impl ActivityTasks {
     /// the word came that the old one is gone.
     fn compare(&mut self, consumer_sequence: u64) {
         if consumer_sequence <= self.last_given_out {
-            self.side.given_before.another_consumer();
+            self.given_before().another_consumer();
         }
         self.last_given_out = consumer_sequence;
     }
@@ -253,7 +268,7 @@ impl ActivityTasks {
     fn start(&self, message: Message, given_out: GivenOut) {
         let Some(ack) = message.reply else { return };
         let slot = self.side.slots.try_take();
-        let delivery = Delivery { body: message.payload, ack, given_out, slot };
+        let delivery = Delivery { body: message.payload, shard: self.shard, ack, given_out, slot };
         let side = Arc::clone(&self.side);
         // In a box: a task is moved several times while it is made, and an attempt is large.
         self.tracker.spawn(Box::pin(async move { side.handle(delivery).await }));
@@ -270,9 +285,9 @@ impl ActivityTasks {
             self.requests.forget();
             let left = std::mem::replace(&mut self.messages, messages);
             // If it was only the connection that was lost, requests of before may still be answered.
-            self.left = Some((left, Instant::now() + EXPIRES + LEAVE_TIMEOUT));
+            self.left = Some((left, Instant::now() + self.requests.expires() + LEAVE_TIMEOUT));
             (self.inbox, self.received, self.last_given_out) = (inbox, 0, 0);
-            self.side.given_before.note(&self.side).await;
+            self.given_before().note(&self.side).await;
         }
         self.left.take_if(|(_, until)| *until <= Instant::now());
         if self.requests.tick(Instant::now()) {
@@ -315,13 +330,13 @@ impl ActivityTasks {
 }
 
 /// Finds or makes the queue's consumer, after a pause; waits for the namespace if there is none yet.
-async fn find_consumer(side: &ActivitySide, pause: Duration) {
+async fn find_consumer(side: &ActivitySide, shard: Shard, pause: Duration) {
     tokio::time::sleep(pause).await;
     let mut wait = FIRST_RETRY;
     loop {
-        let error = match ensure_queue(&side.connection, &side.queue).await {
+        let error = match ensure_queue(&side.connection, &side.queue, shard).await {
             Ok(consumer) => {
-                consumer_watch::learn(side, &consumer);
+                consumer_watch::learn(side, shard, &consumer);
                 return;
             }
             Err(error) => error,

@@ -16,6 +16,7 @@ use async_nats::datetime::DateTime;
 use stepwell_connection::Connection;
 use stepwell_shared::api::Reported;
 use stepwell_shared::ids::WorkerId;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::Stream;
 use stepwell_shared::task::ActivityTask;
 use tokio::sync::{Mutex, OnceCell};
@@ -44,9 +45,10 @@ pub(crate) enum Before {
     Ended,
 }
 
-/// Knows which tasks were on the stream when the connection, or the consumer, was made, and who held them.
-#[derive(Debug, Default)]
+/// Knows which tasks of a shard were on the stream when the connection, or the consumer, was made, and who held them.
+#[derive(Debug)]
 pub(crate) struct GivenBefore {
+    shard: Shard,
     seen: Mutex<Option<Seen>>,
     /// How many consumers there were, as far as it was noticed. What was seen before the last one says nothing.
     consumers: AtomicU64,
@@ -64,6 +66,15 @@ struct Seen {
 }
 
 impl GivenBefore {
+    pub(crate) fn new(shard: Shard) -> Self {
+        Self {
+            shard,
+            seen: Mutex::default(),
+            consumers: AtomicU64::new(0),
+            made_at: std::sync::Mutex::default(),
+        }
+    }
+
     /// What is known of a task that seems to be given out for the first time.
     pub(crate) async fn look(
         &self,
@@ -82,7 +93,7 @@ impl GivenBefore {
                 Ok(Before::Nothing)
             };
         }
-        Box::pin(look_at_old(side, task, sequence, seen)).await
+        Box::pin(look_at_old(side, task, (self.shard, sequence), seen)).await
     }
 
     /// Notes which tasks are on the stream now: a new connection, and a consumer that was made anew, may bring each of
@@ -124,7 +135,7 @@ impl GivenBefore {
 
     async fn now(&self, side: &ActivitySide) -> Result<Seen, String> {
         let (connects, consumers) = (connects(&side.connection), self.consumers.load(Ordering::Acquire));
-        let name = Stream::Tasks.name(side.connection.namespace());
+        let name = Stream::Tasks(self.shard).name(side.connection.namespace());
         let stream = limited(async {
             side.connection.jetstream().get_stream(name).await.map_err(|error| error.to_string())
         });
@@ -137,10 +148,10 @@ impl GivenBefore {
 async fn look_at_old(
     side: &ActivitySide,
     task: &ActivityTask,
-    sequence: u64,
+    (shard, sequence): (Shard, u64),
     seen: Seen,
 ) -> Result<Before, String> {
-    let held = seen.held.get_or_try_init(|| ask_others(side, seen.connects)).await?;
+    let held = seen.held.get_or_try_init(|| ask_others(side, shard, seen.connects)).await?;
     let reported = reported(&side.connection, task).await?;
     still_connected(side, seen.connects)?;
     match reported {
@@ -151,13 +162,13 @@ async fn look_at_old(
     }
 }
 
-async fn ask_others(side: &ActivitySide, connected: u64) -> Result<HashSet<u64>, String> {
+async fn ask_others(side: &ActivitySide, shard: Shard, connected: u64) -> Result<HashSet<u64>, String> {
     still_connected(side, connected)?;
     if connected > 1 {
         tokio::time::sleep(COMING_BACK).await;
         still_connected(side, connected)?;
     }
-    let held = roll_call::call(side).await?;
+    let held = roll_call::call(side, shard).await?;
     still_connected(side, connected)?;
     Ok(held)
 }

@@ -7,13 +7,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use stepwell_shared::shard::Shards;
 use tokio::time::Instant;
 
 /// How long a request waits at the server.
-pub(crate) const EXPIRES: Duration = Duration::from_secs(30);
+const EXPIRES: Duration = Duration::from_secs(30);
 
-/// How often the server says that a waiting request is not forgotten.
-pub(crate) const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long it waits where the queue has several shards: so long a slot is kept for a shard that has nothing, while
+/// another one may have.
+const EXPIRES_OF_SEVERAL: Duration = Duration::from_millis(500);
+
+/// How often the server says that a waiting request is not forgotten, if it waits for longer.
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// After so long without a word while requests wait, the server has forgotten them.
 const SILENCE: Duration = Duration::from_secs(11);
@@ -29,6 +34,9 @@ pub(crate) struct PullRequests {
     next: u64,
     heard: Instant,
     paused_until: Option<Instant>,
+    expires: Duration,
+    /// Whether something was asked for that does not come any more.
+    in_vain: bool,
 }
 
 #[derive(Debug)]
@@ -39,8 +47,35 @@ struct Request {
 }
 
 impl PullRequests {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { outstanding: 0, waiting: VecDeque::new(), next: 1, heard: now, paused_until: None }
+    /// None yet, of a queue with so many shards.
+    pub(crate) fn new(shards: Shards, now: Instant) -> Self {
+        let expires = if shards == Shards::ONE { EXPIRES } else { EXPIRES_OF_SEVERAL };
+        Self {
+            outstanding: 0,
+            waiting: VecDeque::new(),
+            next: 1,
+            heard: now,
+            paused_until: None,
+            expires,
+            in_vain: false,
+        }
+    }
+
+    /// The longest time for which a request waits.
+    pub(crate) fn expires(&self) -> Duration {
+        self.expires
+    }
+
+    /// A request for so many tasks, as the server reads it.
+    pub(crate) fn body(&self, batch: usize) -> String {
+        let expires = self.expires.as_nanos();
+        // A heartbeat must come at least twice before a request is over.
+        if self.expires >= IDLE_HEARTBEAT * 2 {
+            let heartbeat = IDLE_HEARTBEAT.as_nanos();
+            format!(r#"{{"batch":{batch},"expires":{expires},"idle_heartbeat":{heartbeat}}}"#)
+        } else {
+            format!(r#"{{"batch":{batch},"expires":{expires}}}"#)
+        }
     }
 
     /// How many tasks are to be asked for, if any. While at least half of the free slots are asked for, not
@@ -67,7 +102,7 @@ impl PullRequests {
         let number = self.next;
         self.next += 1;
         self.outstanding += batch;
-        self.waiting.push_back(Request { number, batch, expires: now + EXPIRES });
+        self.waiting.push_back(Request { number, batch, expires: now + self.expires });
         number
     }
 
@@ -90,14 +125,24 @@ impl PullRequests {
         };
         if let Some(request) = self.waiting.remove(place) {
             let undelivered = undelivered.unwrap_or(request.batch).min(request.batch);
-            self.outstanding = self.outstanding.saturating_sub(undelivered);
+            self.come_no_more(undelivered);
         }
     }
 
     /// The server has forgotten all requests.
     pub(crate) fn forget(&mut self) {
-        self.outstanding = 0;
+        self.come_no_more(self.outstanding);
         self.waiting.clear();
+    }
+
+    /// Whether, since it was asked last, a request ended without bringing everything: others may have the slots.
+    pub(crate) fn take_in_vain(&mut self) -> bool {
+        std::mem::take(&mut self.in_vain)
+    }
+
+    fn come_no_more(&mut self, tasks: usize) {
+        self.outstanding = self.outstanding.saturating_sub(tasks);
+        self.in_vain |= tasks > 0;
     }
 
     /// Asks for nothing for a while.
@@ -111,7 +156,7 @@ impl PullRequests {
             self.waiting.pop_front();
         }
         let most = self.waiting.iter().map(|request| request.batch).sum();
-        self.outstanding = self.outstanding.min(most);
+        self.come_no_more(self.outstanding.saturating_sub(most));
         self.outstanding > 0 && now.duration_since(self.heard) >= SILENCE
     }
 }
@@ -127,7 +172,7 @@ mod tests {
     #[tokio::test]
     async fn asks_again_when_half_of_the_free_slots_are_not_asked_for() {
         let now = Instant::now();
-        let mut requests = PullRequests::new(now);
+        let mut requests = PullRequests::new(Shards::ONE, now);
         assert_eq!(requests.wanted(0, now), None);
         assert_eq!(requests.wanted(16, now), Some(16));
         requests.sent(16, now);
@@ -142,7 +187,7 @@ mod tests {
         // What was delivered cannot come any more, though nobody said that the request is over.
         assert_eq!(requests.outstanding(), 8);
         // A single slot is asked for at once.
-        let mut requests = PullRequests::new(now);
+        let mut requests = PullRequests::new(Shards::ONE, now);
         requests.sent(1, now);
         requests.delivered(now);
         assert_eq!(requests.wanted(0, now), None);
@@ -152,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn what_the_server_says_at_the_end_corrects_the_sum() {
         let now = Instant::now();
-        let mut requests = PullRequests::new(now);
+        let mut requests = PullRequests::new(Shards::ONE, now);
         let first = requests.sent(8, now);
         for _ in 0..5 {
             requests.delivered(now);
@@ -162,14 +207,20 @@ mod tests {
         assert_eq!(requests.wanted(8, now), Some(4));
         requests.ended(first, Some(3), now);
         assert_eq!(requests.wanted(8, now), Some(4), "a repeat changes nothing");
+        assert!(requests.take_in_vain() && !requests.take_in_vain());
         requests.ended(second, None, now);
         assert_eq!(requests.wanted(8, now), Some(8));
+        assert!(requests.take_in_vain());
+        let third = requests.sent(1, now);
+        requests.delivered(now);
+        requests.ended(third, Some(0), now);
+        assert!(!requests.take_in_vain(), "it has brought everything");
     }
 
     #[tokio::test]
     async fn a_request_whose_end_was_not_heard_of_is_over_all_the_same() {
         let start = Instant::now();
-        let mut requests = PullRequests::new(start);
+        let mut requests = PullRequests::new(Shards::ONE, start);
         requests.sent(8, start);
         requests.heard(after(start, 29));
         assert!(!requests.tick(after(start, 31)));
@@ -180,9 +231,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn of_several_shards_requests_are_short() {
+        let now = Instant::now();
+        let one = PullRequests::new(Shards::ONE, now);
+        assert_eq!(one.body(8), r#"{"batch":8,"expires":30000000000,"idle_heartbeat":5000000000}"#);
+        let several = PullRequests::new(Shards::try_from(2).unwrap(), now);
+        assert_eq!(several.body(8), r#"{"batch":8,"expires":500000000}"#);
+    }
+
+    #[tokio::test]
     async fn silence_is_noticed_only_while_requests_wait() {
         let start = Instant::now();
-        let mut requests = PullRequests::new(start);
+        let mut requests = PullRequests::new(Shards::ONE, start);
         assert!(!requests.tick(after(start, 60)));
         requests.sent(1, after(start, 60));
         assert!(!requests.tick(after(start, 70)));

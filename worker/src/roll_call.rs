@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use futures_util::StreamExt;
 use stepwell_shared::encoding::{VERSION, decode, encode};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject;
 use stepwell_shared::task::{HeldTasks, RollCall};
 use tokio::time::{Instant, timeout_at};
@@ -24,14 +25,17 @@ const ANSWERS: Duration = Duration::from_millis(500);
 /// Most tasks in one answer: what fits into a message with ease. Who holds more sends several.
 const MAX_TASKS: usize = 10_000;
 
-/// Listens for roll calls.
-pub(crate) async fn subscribe(side: &ActivitySide) -> Result<Subscriber, async_nats::SubscribeError> {
-    let subject = subject::roll_call(side.connection.namespace(), &side.queue);
+/// Listens for roll calls of a shard.
+pub(crate) async fn subscribe(
+    side: &ActivitySide,
+    shard: Shard,
+) -> Result<Subscriber, async_nats::SubscribeError> {
+    let subject = subject::roll_call(side.connection.namespace(), &side.queue, shard);
     side.connection.client().subscribe(subject).await
 }
 
 /// Answers roll calls of others, until it is dropped.
-pub(crate) async fn answer(side: Arc<ActivitySide>, mut calls: Subscriber) {
+pub(crate) async fn answer(side: Arc<ActivitySide>, shard: Shard, mut calls: Subscriber) {
     while let Some(call) = calls.next().await {
         let (Some(reply), Ok(RollCall { worker, .. })) = (call.reply, decode(&call.payload)) else {
             continue;
@@ -41,21 +45,21 @@ pub(crate) async fn answer(side: Arc<ActivitySide>, mut calls: Subscriber) {
         }
         // Of two that both still ask about a task, one must go on: the one with the lower id.
         let undecided = side.worker < worker;
-        for tasks in side.running.tasks(undecided).chunks(MAX_TASKS) {
+        for tasks in side.running.tasks(shard, undecided).chunks(MAX_TASKS) {
             let held = HeldTasks { v: VERSION, worker: side.worker.clone(), tasks: tasks.to_vec() };
             side.answer(&reply, encode(&held).into()).await;
         }
     }
 }
 
-/// The sequence numbers on TASKS of what the other workers of the queue hold now, as far as they can be
+/// The sequence numbers of a shard's tasks that the other workers of the queue hold now, as far as they can be
 /// reached. Takes [`ANSWERS`].
-pub(crate) async fn call(side: &ActivitySide) -> Result<HashSet<u64>, String> {
+pub(crate) async fn call(side: &ActivitySide, shard: Shard) -> Result<HashSet<u64>, String> {
     let client = side.connection.client();
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.map_err(|error| error.to_string())?;
     let call = RollCall { v: VERSION, worker: side.worker.clone() };
-    let subject = subject::roll_call(side.connection.namespace(), &side.queue);
+    let subject = subject::roll_call(side.connection.namespace(), &side.queue, shard);
     let sent = client.publish_with_reply(subject, inbox, encode(&call).into()).await;
     sent.map_err(|error| error.to_string())?;
     let end = Instant::now() + ANSWERS;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::Subject;
 use stepwell_shared::ids::{RunId, StepId};
+use stepwell_shared::shard::Shard;
 use tokio_util::sync::CancellationToken;
 
 /// How many cancelled steps are remembered for tasks that come later. The orchestrator repeats a
@@ -47,7 +48,9 @@ pub(crate) enum Known {
 #[derive(Debug)]
 struct Attempt {
     ack: Subject,
-    /// The task's sequence number on TASKS.
+    /// Where the task lies.
+    shard: Shard,
+    /// Its sequence number there.
     sequence: u64,
     since: Instant,
     /// Whether it is known that nobody else has it.
@@ -98,7 +101,7 @@ impl RunningAttempts {
         step: StepId,
         attempt: u32,
         ack: Subject,
-        sequence: u64,
+        (shard, sequence): (Shard, u64),
     ) -> Entry<'_> {
         let stop = Arc::new(Stop::default());
         let mut inner = self.lock();
@@ -107,7 +110,7 @@ impl RunningAttempts {
         }
         let key = (run_id.clone(), step, attempt);
         let entered =
-            Attempt { ack, sequence, since: Instant::now(), decided: false, stop: Arc::clone(&stop) };
+            Attempt { ack, shard, sequence, since: Instant::now(), decided: false, stop: Arc::clone(&stop) };
         inner.attempts.insert(key.clone(), entered);
         Entry { attempts: self, key, stop }
     }
@@ -156,10 +159,11 @@ impl RunningAttempts {
         old.map(|attempt| attempt.ack.clone()).collect()
     }
 
-    /// Sequence numbers on TASKS of what is held here; of what is not decided only if `undecided`.
-    pub(crate) fn tasks(&self, undecided: bool) -> Vec<u64> {
+    /// Sequence numbers of a shard's tasks that are held here; of what is not decided only if `undecided`.
+    pub(crate) fn tasks(&self, shard: Shard, undecided: bool) -> Vec<u64> {
         let inner = self.lock();
-        let held = inner.attempts.values().filter(|attempt| attempt.decided || undecided);
+        let of_shard = inner.attempts.values().filter(|attempt| attempt.shard == shard);
+        let held = of_shard.filter(|attempt| attempt.decided || undecided);
         held.map(|attempt| attempt.sequence).collect()
     }
 
@@ -199,6 +203,8 @@ impl Drop for Entry<'_> {
 
 #[cfg(test)]
 mod tests {
+    use stepwell_shared::shard::Shards;
+
     use super::*;
 
     fn run(n: usize) -> RunId {
@@ -206,7 +212,7 @@ mod tests {
     }
 
     fn enter(running: &RunningAttempts, n: usize, step: StepId, attempt: u32) -> Entry<'_> {
-        running.enter(&run(n), step, attempt, Subject::from_static("ack"), n as u64)
+        running.enter(&run(n), step, attempt, Subject::from_static("ack"), (Shard::FIRST, n as u64))
     }
 
     #[test]
@@ -242,9 +248,13 @@ mod tests {
         let known = |attempt| running.known(&run(1), StepId::Action(7), attempt);
         let entry = enter(&running, 1, StepId::Action(7), 3);
         assert_eq!((known(3), known(4)), (Known::Running, Known::No));
-        assert_eq!((running.tasks(true), running.tasks(false)), (vec![1], vec![]));
+        assert_eq!(
+            (running.tasks(Shard::FIRST, true), running.tasks(Shard::FIRST, false)),
+            (vec![1], vec![])
+        );
         entry.decided();
-        assert_eq!((running.alive(Duration::ZERO).len(), running.tasks(false)), (1, vec![1]));
+        assert_eq!((running.alive(Duration::ZERO).len(), running.tasks(Shard::FIRST, false)), (1, vec![1]));
+        assert!(running.tasks(Shards::try_from(2).unwrap().of_partition(1), true).is_empty());
         assert_eq!(running.alive(Duration::from_secs(3_600)).len(), 0);
         drop(entry);
         assert_eq!(known(3), Known::No, "it was not reported");

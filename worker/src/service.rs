@@ -10,7 +10,7 @@ use stepwell_connection::{Connection, clock};
 use stepwell_shared::ids::{Name, WorkerId};
 use stepwell_worker_replay::record_panic_locations;
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,17 +18,14 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::activity_runner::ActivitySide;
-use crate::activity_tasks::ActivityTasks;
 use crate::announcer::{self, Announcer};
-use crate::consumer_watch;
 use crate::error::WorkerError;
-use crate::given_before::GivenBefore;
 use crate::keepalive;
 use crate::metric_definitions::Metrics;
 use crate::metrics_server::{self, Health};
+use crate::queue_shards::{self, QueueShards};
 use crate::registry::Registry;
 use crate::report_packs::{self, ReportPacks};
-use crate::roll_call;
 use crate::run_cache::RunCache;
 use crate::running::RunningAttempts;
 use crate::slots::Slots;
@@ -96,7 +93,7 @@ impl Service {
             metrics: Arc::clone(&metrics),
             slots,
             running: RunningAttempts::default(),
-            given_before: GivenBefore::default(),
+            shards: QueueShards::default(),
             reports: ReportPacks::default(),
             give_up: CancellationToken::new(),
             heartbeats: OnceCell::new(),
@@ -171,11 +168,10 @@ impl Service {
             let cancellations = keepalive::subscribe(side).await.map_err(failed)?;
             background.spawn(keepalive::pass_on_cancellations(Arc::clone(side), cancellations));
             background.spawn(keepalive::keep_alive(Arc::clone(side)));
-            background.spawn(consumer_watch::watch(Arc::clone(side)));
-            let calls = roll_call::subscribe(side).await.map_err(failed)?;
-            background.spawn(roll_call::answer(Arc::clone(side), calls));
-            let tasks = ActivityTasks::new(Arc::clone(side), attempts.clone()).await.map_err(failed)?;
-            takers.spawn(tasks.run(stop.clone(), ready));
+            let (known, shards) = oneshot::channel();
+            background.spawn(queue_shards::attend(Arc::clone(side), known));
+            let (side, tracker) = (Arc::clone(side), attempts.clone());
+            takers.spawn(queue_shards::take_tasks(side, shards, tracker, stop.clone(), ready));
         }
         // Whoever hears the first announcement may send a task at once.
         self.connection.client().flush().await.map_err(|error| WorkerError::Subscribe(error.to_string()))

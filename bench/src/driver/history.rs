@@ -8,6 +8,7 @@ use stepwell_shared::encoding::decode;
 use stepwell_shared::history::Record;
 use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::limits::DEFAULT_PARTITIONS;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
 use super::latency::milliseconds;
@@ -98,7 +99,7 @@ pub(crate) async fn measure(arguments: &Arguments) -> Result<Section> {
 async fn wait_for_steps(stage: &Stage, steps: u64, after: u64) -> Result<()> {
     let (mut done, mut moved) = (0, Instant::now());
     while done < steps + 1 {
-        let last = stream(&stage.real.connection, Stream::History).await?.state.last_sequence;
+        let last = stream(&stage.real.connection, Stream::History(Shard::FIRST)).await?.state.last_sequence;
         if last - after > done {
             (done, moved) = (last - after, Instant::now());
         }
@@ -119,7 +120,7 @@ async fn read(stage: &Stage, id: &WorkflowId) -> Result<History> {
     let connection = &stage.real.connection;
     let filter = subject::history(connection.namespace(), id, DEFAULT_PARTITIONS);
     let mut history = History { stored_at: Vec::new(), events: 0 };
-    stored::read(connection, Stream::History, &filter, (1, u64::MAX), |stored| {
+    stored::read(connection, Stream::History(Shard::FIRST), &filter, (1, u64::MAX), |stored| {
         let record: Record = decode(&stored.body)?;
         history.stored_at.push(stored.at_ns);
         history.events += record.events.len();

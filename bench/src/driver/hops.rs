@@ -14,6 +14,7 @@ use stepwell_shared::command::Command;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::history::{Event, Record};
 use stepwell_shared::ids::WorkflowId;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
 use super::http;
@@ -114,7 +115,7 @@ async fn trace_one(side: &Side, load: &mut Load, id: &WorkflowId) -> Result<Vec<
     client.flush().await?;
     load.start(Kind::Traced, &Plan::activities(STEPS)).await?;
     load.wait_for_close().await?;
-    let stream_name = Stream::Tasks.name(side.connection.namespace());
+    let stream_name = Stream::Tasks(Shard::FIRST).name(side.connection.namespace());
     let mut tasks = Vec::new();
     while tasks.len() < STEPS as usize {
         let next = tokio::time::timeout(PATIENCE, acknowledgements.next()).await;
@@ -165,7 +166,7 @@ async fn read_records(side: &Side, id: &WorkflowId) -> Result<(Vec<i128>, Vec<i1
     let partitions = stepwell_shared::limits::DEFAULT_PARTITIONS;
     let filter = subject::history(side.connection.namespace(), id, partitions);
     let (mut records, mut results, mut inputs) = (Vec::new(), Vec::new(), Vec::new());
-    stored::read(&side.connection, Stream::History, &filter, (1, u64::MAX), |stored| {
+    stored::read(&side.connection, Stream::History(Shard::FIRST), &filter, (1, u64::MAX), |stored| {
         let record: Record = decode(&stored.body)?;
         records.push(stored.at_ns);
         for event in &record.events {

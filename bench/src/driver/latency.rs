@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
 use super::hops;
@@ -101,7 +102,7 @@ async fn step_times(side: &Side, from: u64, to: u64) -> Result<Samples> {
     let all = subject::all_histories(side.connection.namespace());
     let mut last: HashMap<String, i128> = HashMap::new();
     let mut times = Vec::new();
-    stored::read(&side.connection, Stream::History, &all, (from, to), |record| {
+    stored::read(&side.connection, Stream::History(Shard::FIRST), &all, (from, to), |record| {
         if let Some(before) = last.insert(record.subject, record.at_ns) {
             times.push(milliseconds(record.at_ns - before));
         }

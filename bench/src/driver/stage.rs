@@ -50,6 +50,8 @@ pub(crate) struct Setting {
     /// Where the orchestrator shows its metrics, if it does; there must be only one.
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) bare_workers: bool,
+    /// Over how many streams tasks and histories are spread.
+    pub(crate) shards: u32,
 }
 
 impl Setting {
@@ -71,6 +73,7 @@ impl Default for Setting {
             retention_s: None,
             listen: None,
             bare_workers: false,
+            shards: 1,
         }
     }
 }
@@ -106,13 +109,13 @@ impl Stage {
         };
         let mut floor = None;
         if setting.floor {
-            let mut side = Side::open(options("floor")?).await?;
+            let mut side = Side::open(options("floor")?, setting.shards).await?;
             side.crew.join(ORCHESTRATOR, RoleName::FloorOrchestrator)?;
             side.crew.join(WORKFLOW_WORKER, RoleName::FloorWorkflowWorker)?;
             side.crew.join(ACTIVITY_WORKER, RoleName::FloorActivityWorker)?;
             floor = Some(side);
         }
-        let mut real = Side::open(options("bench")?).await?;
+        let mut real = Side::open(options("bench")?, setting.shards).await?;
         for _ in 0..setting.orchestrators {
             real.crew.join(ORCHESTRATOR, RoleName::Orchestrator)?;
         }
@@ -161,13 +164,14 @@ impl Stage {
 }
 
 impl Side {
-    async fn open(options: RoleOptions) -> Result<Self> {
+    async fn open(options: RoleOptions, shards: u32) -> Result<Self> {
         let mut access = ConnectionOptions::to_url(&options.nats_url);
         access.namespace = options.namespace.clone();
         let connection = access.connect("stepwell bench driver").await?;
         // Workers want a namespace to exist, and an orchestrator needs a moment to make one.
         let replicas = options.replicas;
-        provision(&connection, &ProvisionOptions { replicas, ..ProvisionOptions::default() }).await?;
+        let wanted = ProvisionOptions { replicas, shards: Some(shards), ..ProvisionOptions::default() };
+        provision(&connection, &wanted).await?;
         Ok(Self { connection, crew: Crew::new(options) })
     }
 }

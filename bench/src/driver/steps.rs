@@ -15,6 +15,9 @@ use crate::statistics::Samples;
 /// Steps of each workflow.
 const STEPS: u32 = 10;
 
+/// Over how many streams tasks and histories are spread where every write is synced; more gain nothing on two cores.
+const SYNCED_SHARDS: u32 = 4;
+
 /// How long a load runs at least before it is measured.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 
@@ -27,7 +30,11 @@ pub(crate) async fn measure(
     in_flight: usize,
     server: ServerKind,
 ) -> Result<Section> {
-    let setting = Setting { server, floor: true, at_once: in_flight, ..Setting::usual(arguments) };
+    let shards = arguments.shards.unwrap_or(match server {
+        ServerKind::Synced => SYNCED_SHARDS,
+        ServerKind::Plain | ServerKind::Replicated => 1,
+    });
+    let setting = Setting { server, floor: true, at_once: in_flight, shards, ..Setting::usual(arguments) };
     let stage = Stage::set(&setting).await?;
     let flight = Flight {
         in_flight,
@@ -58,7 +65,8 @@ pub(crate) async fn measure(
         ServerKind::Synced => "one server that syncs every write",
         ServerKind::Replicated => "three servers, three copies",
     };
-    let title = format!("{in_flight} workflows in flight of {STEPS} steps each, {where_}");
+    let spread = if shards == 1 { String::new() } else { format!(", {shards} shards") };
+    let title = format!("{in_flight} workflows in flight of {STEPS} steps each, {where_}{spread}");
     let mut section = Section::new(name, title);
     section.figure("steps_per_second", "steps/s", rate, 0);
     section.figure("floor_steps_per_second", "  the floor", floor_rate, 0);

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use stepwell_connection::clock::now_ms;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::history::{Event, Record};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
 use super::latency::milliseconds;
@@ -84,7 +85,7 @@ async fn read(stage: &Stage, from: u64, to: u64) -> Result<Wakes> {
     let all = subject::all_histories(connection.namespace());
     let mut due: HashMap<String, i128> = HashMap::new();
     let (mut late, mut early, mut never_asleep) = (Vec::new(), 0, 0);
-    stored::read(connection, Stream::History, &all, (from, to), |stored| {
+    stored::read(connection, Stream::History(Shard::FIRST), &all, (from, to), |stored| {
         let record: Record = decode(&stored.body)?;
         for event in &record.events {
             if let Event::RunStarted(started) = event

@@ -28,7 +28,7 @@ pub(crate) struct Window {
 pub(crate) struct Moment {
     at: Instant,
     tasks: u64,
-    /// The last sequence of HISTORY.
+    /// The last sequence of HISTORY, of all shards together.
     pub(crate) records: u64,
     cpu: Places,
     traffic: Option<Traffic>,
@@ -44,7 +44,7 @@ impl Window {
 
     /// What was seen between two moments.
     ///
-    /// Steps are counted at the TASKS stream: each step is exactly one message there, for Stepwell as for
+    /// Steps are counted at the TASKS streams: each step is exactly one message there, for Stepwell as for
     /// the floor.
     pub(crate) fn between(before: &Moment, after: &Moment) -> Self {
         let cpu = after.cpu.iter().filter_map(|(place, after)| {
@@ -77,8 +77,11 @@ impl Window {
 impl Moment {
     pub(crate) async fn now(stage: &Stage, side: &Side) -> Result<Self> {
         let traffic = stage.server.traffic().await?;
-        let tasks = stream(&side.connection, Stream::Tasks).await?.state.last_sequence;
-        let records = stream(&side.connection, Stream::History).await?.state.last_sequence;
+        let (mut tasks, mut records) = (0, 0);
+        for shard in side.connection.shards().await?.all() {
+            tasks += stream(&side.connection, Stream::Tasks(shard)).await?.state.last_sequence;
+            records += stream(&side.connection, Stream::History(shard)).await?.state.last_sequence;
+        }
         let at = Instant::now();
         let cpu = stage.pids(side).into_iter().map(|(place, pid)| (place, usage::cpu_seconds(pid)));
         Ok(Self { at, tasks, records, cpu: by_place(cpu), traffic })

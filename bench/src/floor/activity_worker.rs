@@ -7,6 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::Message;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::stream::select_all;
 use stepwell_connection::Connection;
 use stepwell_connection::provision::ensure_queue;
 use stepwell_shared::headers::MESSAGE_ID;
@@ -21,8 +22,12 @@ use crate::roles::say_ready;
 pub(crate) async fn work_activities(connection: Connection, at_once: usize) -> Result<()> {
     let report = Bodies::new()?.report;
     let reports = Reports::new(connection.clone(), report.clone());
-    let consumer = ensure_queue(&connection, &super::queue()).await?;
-    let mut tasks = consumer.stream().max_messages_per_batch(at_once).messages().await?;
+    let mut of_shards = Vec::new();
+    for shard in connection.shards().await?.all() {
+        let consumer = ensure_queue(&connection, &super::queue(), shard).await?;
+        of_shards.push(consumer.stream().max_messages_per_batch(at_once).messages().await?);
+    }
+    let mut tasks = select_all(of_shards);
     say_ready();
     while let Some(task) = tasks.next().await {
         let (task, connection, report) = (task?, connection.clone(), report.clone());

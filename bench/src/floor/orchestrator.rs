@@ -16,6 +16,7 @@ use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID, PACK}
 use stepwell_shared::ids::WorkerId;
 use stepwell_shared::pack::PackIndex;
 use stepwell_shared::packed_report::split;
+use stepwell_shared::shard::Shards;
 use stepwell_shared::subject::{self, Bucket, Stream};
 
 use super::address::{FloorEvent, Flow, Sending, parse_event};
@@ -29,6 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 struct Floor {
     connection: Connection,
     partitions: u32,
+    shards: Shards,
     worker: WorkerId,
     bodies: Bodies,
     flows: Mutex<HashMap<Flow, Progress>>,
@@ -47,9 +49,12 @@ struct Progress {
 pub(crate) async fn orchestrate(connection: Connection, replicas: usize) -> Result<()> {
     let options = ProvisionOptions { replicas, ..ProvisionOptions::default() };
     let settings = provision(&connection, &options).await?;
-    ensure_queue(&connection, &super::queue()).await?;
+    for shard in settings.shards.all() {
+        ensure_queue(&connection, &super::queue(), shard).await?;
+    }
     let floor = Arc::new(Floor {
         partitions: settings.partitions,
+        shards: settings.shards,
         worker: WorkerId::new(WORKER)?,
         bodies: Bodies::new()?,
         flows: Mutex::default(),
@@ -131,9 +136,11 @@ impl Floor {
     }
 
     async fn dispatch(&self, flow: Flow, step: u32, sending: Sending) -> Result<()> {
-        let subject = subject::task(self.connection.namespace(), &super::queue());
+        let message_id = flow.attempt_id(step, sending);
+        let shard = self.shards.of_task(&message_id);
+        let subject = subject::task(self.connection.namespace(), &super::queue(), shard);
         let mut headers = HeaderMap::new();
-        headers.insert(MESSAGE_ID, flow.attempt_id(step, sending));
+        headers.insert(MESSAGE_ID, message_id);
         let task = self.bodies.task.clone();
         self.connection.publisher().publish(subject, Some(headers), task).await?.await?;
         Ok(())

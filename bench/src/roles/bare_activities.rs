@@ -10,6 +10,7 @@ use stepwell_connection::provision::{ensure_queue, settings};
 use stepwell_shared::encoding::{VERSION, decode, encode};
 use stepwell_shared::headers::MESSAGE_ID;
 use stepwell_shared::message::{Outcome, ReportMessage};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::ActivityTask;
 
@@ -18,7 +19,7 @@ use super::say_ready;
 /// Runs until the connection is closed.
 pub(super) async fn work(connection: Connection, at_once: usize) -> Result<()> {
     settings(&connection).await?;
-    let consumer = ensure_queue(&connection, &super::queue(0)).await?;
+    let consumer = ensure_queue(&connection, &super::queue(0), Shard::FIRST).await?;
     let mut tasks = consumer.stream().max_messages_per_batch(at_once).messages().await?;
     say_ready();
     while let Some(task) = tasks.next().await {

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use stepwell_shared::ids::{Name, Namespace};
 use stepwell_shared::permissions::{self, Role, User};
+use stepwell_shared::shard::Shards;
 
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -37,6 +38,10 @@ struct PrintArgs {
     /// Name of the user, which its inboxes bear; only with --role [default: the role, and a worker's queue]
     #[arg(long, value_name = "NAME", requires = "role")]
     user: Option<Name>,
+
+    /// How many shards the namespace has, if it is not one
+    #[arg(long, env = "STEPWELL_SHARDS", value_name = "NUMBER", default_value = "1", value_parser = parse_shards)]
+    shards: Shards,
 
     /// For a server's configuration file, or as commands of nsc
     #[arg(long, value_enum, default_value_t = FormName::Server, value_name = "FORM")]
@@ -77,11 +82,16 @@ pub(crate) fn run(args: AuthArgs, namespace: &Namespace) -> Result<(), Failure> 
     let AuthArgs { command: AuthCommand::Print(args) } = args;
     let users = users(&args)?;
     let text = match (args.role, args.format, users.as_slice()) {
-        (Some(_), FormName::Server, [user]) => permissions::server(user, namespace),
-        (_, FormName::Server, users) => permissions::server_of_all(users, namespace),
-        (_, FormName::Nsc, users) => permissions::nsc_of_all(users, namespace),
+        (Some(_), FormName::Server, [user]) => permissions::server(user, namespace, args.shards),
+        (_, FormName::Server, users) => permissions::server_of_all(users, namespace, args.shards),
+        (_, FormName::Nsc, users) => permissions::nsc_of_all(users, namespace, args.shards),
     };
     output::print(&text)
+}
+
+fn parse_shards(text: &str) -> Result<Shards, String> {
+    let count: u32 = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    Shards::try_from(count).map_err(|error| error.to_string())
 }
 
 fn users(args: &PrintArgs) -> Result<Vec<User>, Failure> {

@@ -97,10 +97,15 @@ async fn copy(
 /// recognised; one that is copied nowhere would be lost.
 pub(crate) fn in_order(namespace: &Namespace, settings: &Settings) -> Vec<String> {
     let all = layout(namespace, settings, &ProvisionOptions::default());
-    let tasks = Stream::Tasks.name(namespace);
+    let tasks = tasks_names(namespace, settings);
     let mut names: Vec<String> = all.into_iter().map(|config| config.name).collect();
-    names.sort_by_key(|name| *name != tasks);
+    names.sort_by_key(|name| !tasks.contains(name));
     names
+}
+
+/// The names of the streams of tasks.
+pub(crate) fn tasks_names(namespace: &Namespace, settings: &Settings) -> Vec<String> {
+    settings.shards.all().map(|shard| Stream::Tasks(shard).name(namespace)).collect()
 }
 
 async fn one(args: &BackupArgs, connection: &Connection, name: &str) -> Result<Copy, Failure> {

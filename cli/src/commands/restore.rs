@@ -8,9 +8,9 @@ use stepwell_connection::provision::{NO_ROOM, check_server, mark_provisioned, st
 use stepwell_connection::snapshot::{self, Snapshot};
 use stepwell_connection::{Connection, ConnectionOptions, JetStreamError};
 use stepwell_shared::ids::Namespace;
-use stepwell_shared::subject::{Bucket, HOLD_KEY, Stream};
+use stepwell_shared::subject::{Bucket, HOLD_KEY};
 
-use super::backup::in_order;
+use super::backup::{in_order, tasks_names};
 use crate::backup::files::{Reader, verify};
 use crate::backup::manifest::{self, Copy, Manifest};
 use crate::exit::{Exit, Failure};
@@ -95,10 +95,10 @@ pub(crate) async fn run(
 fn copies(manifest: &Manifest) -> Result<Vec<Copy>, Failure> {
     let mut by_name: BTreeMap<&str, &Copy> =
         manifest.streams.iter().map(|copy| (copy.name.as_str(), copy)).collect();
-    let (tasks, owners) =
-        (Stream::Tasks.name(&manifest.namespace), Bucket::Owners.stream_name(&manifest.namespace));
+    let tasks = tasks_names(&manifest.namespace, &manifest.settings);
+    let owners = Bucket::Owners.stream_name(&manifest.namespace);
     let mut names = in_order(&manifest.namespace, &manifest.settings);
-    names.sort_by_key(|name| (*name != owners, *name == tasks));
+    names.sort_by_key(|name| (*name != owners, tasks.contains(name)));
     let mut copies = Vec::new();
     for name in names {
         match by_name.remove(name.as_str()) {

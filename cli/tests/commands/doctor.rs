@@ -17,6 +17,7 @@ use stepwell_shared::ids::WorkflowId;
 use stepwell_shared::subject::{self, EventAddress};
 
 use stepwell_shared::ownership::Checkpoint;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{Bucket, checkpoint_key};
 
 use crate::support::{Dev, Process, command, eventually, stepwell};
@@ -72,7 +73,7 @@ async fn a_sound_deployment_has_no_problem_and_what_is_wrong_is_named() {
     // A queue with work and without workers.
     drop(worker);
     let connection = dev.connect().await;
-    let task = subject::task(connection.namespace(), &worker::name("lonely"));
+    let task = subject::task(connection.namespace(), &worker::name("lonely"), Shard::FIRST);
     connection.publisher().publish(task, None, "{}".into()).await.unwrap().await.unwrap();
     // A message that nobody can read.
     let id = WorkflowId::new("w").unwrap();
@@ -197,8 +198,8 @@ async fn a_consumer_that_is_paused_is_named() {
     let _orchestrator = orchestrator(&url);
     let connection = ConnectionOptions::to_url(&url).connect("test").await.unwrap();
     let queue = worker::name("mails");
-    ensure_queue(&connection, &queue).await.unwrap();
-    let task = subject::task(connection.namespace(), &queue);
+    ensure_queue(&connection, &queue, Shard::FIRST).await.unwrap();
+    let task = subject::task(connection.namespace(), &queue, Shard::FIRST);
     connection.publisher().publish(task, None, "{}".into()).await.unwrap().await.unwrap();
     let mails = || {
         let report: Value = stepwell(&url, &["doctor", "-o", "json"]).json();
@@ -220,9 +221,9 @@ async fn tasks_that_a_consumer_has_passed_over_are_named() {
     let _orchestrator = orchestrator(&url);
     let connection = ConnectionOptions::to_url(&url).connect("test").await.unwrap();
     let queue = worker::name("mails");
-    let right = ensure_queue(&connection, &queue).await.unwrap().cached_info().config.clone();
+    let right = ensure_queue(&connection, &queue, Shard::FIRST).await.unwrap().cached_info().config.clone();
     let right = pull::Config::try_from_consumer_config(right).unwrap();
-    let task = subject::task(connection.namespace(), &queue);
+    let task = subject::task(connection.namespace(), &queue, Shard::FIRST);
     let wrong = pull::Config { filter_subject: format!("{task}-2"), ..right.clone() };
     let stream = "STEPWELL_default_TASKS";
     let consumer = connection.jetstream().update_consumer_on_stream(wrong, stream).await.unwrap();

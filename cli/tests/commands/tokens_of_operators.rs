@@ -7,6 +7,7 @@ use nkeys::KeyPair;
 use serde_json::{Value, json};
 use stepwell_shared::ids::Namespace;
 use stepwell_shared::permissions::{ANSWER_SECONDS, Allowed, MAX_ANSWERS, User};
+use stepwell_shared::shard::Shards;
 
 use crate::support::file;
 
@@ -65,7 +66,7 @@ impl Operator {
 }
 
 fn creds(account: &KeyPair, user: &User) -> PathBuf {
-    let permissions = user.permissions(&Namespace::default());
+    let permissions = user.permissions(&Namespace::default(), Shards::ONE);
     let subjects = |allowed: &[Allowed]| allowed.iter().map(|one| one.subject.clone()).collect::<Vec<_>>();
     let mut claims = json!({
         "type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1,

@@ -18,6 +18,7 @@ use stepwell_shared::ids::{Name, WorkerId};
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::options::ActivityOptions;
 use stepwell_shared::payload::Payload;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::task::{ActivityTask, Answer, Work, WorkflowTask, WorkflowTaskReply};
 use tokio::task::JoinSet;
@@ -135,7 +136,7 @@ fn charge(input: &Payload) -> Command {
 }
 
 async fn serve_activities(connection: Connection, bank_is_open: Arc<AtomicBool>) {
-    let consumer = ensure_queue(&connection, &name("default")).await.unwrap();
+    let consumer = ensure_queue(&connection, &name("default"), Shard::FIRST).await.unwrap();
     let mut tasks = consumer.messages().await.unwrap();
     while let Some(message) = tasks.next().await {
         let message = message.unwrap();

@@ -4,6 +4,8 @@ use std::fmt;
 
 use async_nats::jetstream::stream::{Config, PersistenceMode, SubjectTransform};
 
+use crate::connection::SHARDS_METADATA;
+
 /// One setting of a stream that is not what we would choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
@@ -48,6 +50,8 @@ pub fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
         true,
     );
     compare("max_age", debug(&wanted.max_age), debug(&found.max_age), !found.max_age.is_zero());
+    let shards = |config: &Config| config.metadata.get(SHARDS_METADATA).map_or("none".into(), Clone::clone);
+    compare(SHARDS_METADATA, shards(wanted), shards(found), true);
     compare("sealed", "false".into(), found.sealed.to_string(), true);
     compare("no_ack", "false".into(), found.no_ack.to_string(), true);
     // These must be on where we want them; on where we do not need them they do no harm.

@@ -1,16 +1,19 @@
 //! The streams and buckets of a namespace as we would create them. Pure data.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, SubjectTransform};
 use stepwell_shared::ids::Namespace;
+use stepwell_shared::shard::{Shard, Shards};
 use stepwell_shared::subject::{self, Bucket, Stream};
 
 use super::{ProvisionOptions, Settings};
+use crate::connection::SHARDS_METADATA;
 
-/// Most bytes of EVENTS and of TASKS when nothing is said. Both are emptied as work is done, so this is
+/// Most bytes of EVENTS, and of all TASKS together, when nothing is said. Both are emptied as work is done, so this is
 /// the backlog that a namespace takes before it refuses new work instead of filling the disk.
-pub(super) const DEFAULT_MAX_BYTES: i64 = 10 * 1024 * 1024 * 1024;
+const DEFAULT_MAX_BYTES: i64 = 10 * 1024 * 1024 * 1024;
 
 /// How long JetStream recognises a repeated `Nats-Msg-Id`. Ids lie in the server's memory; repeats that
 /// come later are recognised by the run.
@@ -37,9 +40,9 @@ pub fn layout(namespace: &Namespace, settings: &Settings, options: &ProvisionOpt
     let replicas = options.replicas;
     let max_bytes =
         options.max_bytes.map_or(DEFAULT_MAX_BYTES, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    let stream = |stream: Stream, subjects: String| Config {
+    let stream = |stream: Stream, subjects: Vec<String>| Config {
         name: stream.name(namespace),
-        subjects: vec![subjects],
+        subjects,
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::New,
         storage: StorageType::File,
@@ -50,32 +53,34 @@ pub fn layout(namespace: &Namespace, settings: &Settings, options: &ProvisionOpt
         duplicate_window: DUPLICATE_WINDOW,
         ..Config::default()
     };
-    vec![
-        Config {
-            description: Some("What arrives for workflows".into()),
-            subject_transform: Some(SubjectTransform {
-                source: subject::event_source(namespace),
-                destination: subject::event_destination(namespace, settings.partitions),
-            }),
-            max_bytes,
-            ..stream(Stream::Events, subject::event_source(namespace))
-        },
-        Config {
-            description: Some("What was recorded of runs".into()),
-            ..stream(Stream::History, subject::all_histories(namespace))
-        },
-        Config {
-            description: Some("Activity tasks".into()),
-            retention: RetentionPolicy::WorkQueue,
-            max_bytes,
-            ..stream(Stream::Tasks, subject::all_tasks(namespace))
-        },
+    let events = Config {
+        description: Some("What arrives for workflows".into()),
+        subject_transform: Some(SubjectTransform {
+            source: subject::event_source(namespace),
+            destination: subject::event_destination(namespace, settings.partitions),
+        }),
+        max_bytes,
+        ..stream(Stream::Events, vec![subject::event_source(namespace)])
+    };
+    let shards = settings.shards;
+    let histories = shards.all().map(|shard| Config {
+        description: Some("What was recorded of runs".into()),
+        ..stream(Stream::History(shard), subject::histories(namespace, shard, shards, settings.partitions))
+    });
+    let tasks = shards.all().map(|shard| Config {
+        description: Some("Activity tasks".into()),
+        retention: RetentionPolicy::WorkQueue,
+        max_bytes: max_bytes / i64::from(shards.count()),
+        metadata: metadata(shard, shards),
+        ..stream(Stream::Tasks(shard), vec![subject::all_tasks(namespace, shard)])
+    });
+    let others = [
         Config {
             description: Some("Messages that were set aside".into()),
             discard: DiscardPolicy::Old,
             max_age: REJECTED_MAX_AGE,
             max_messages: REJECTED_MAX_MESSAGES,
-            ..stream(Stream::Rejected, subject::all_rejected(namespace))
+            ..stream(Stream::Rejected, vec![subject::all_rejected(namespace)])
         },
         Config {
             description: Some("Summaries of runs by workflow id".into()),
@@ -96,7 +101,14 @@ pub fn layout(namespace: &Namespace, settings: &Settings, options: &ProvisionOpt
             max_age: HEARTBEATS_MAX_AGE,
             ..bucket(namespace, Bucket::Heartbeats, replicas)
         },
-    ]
+    ];
+    std::iter::once(events).chain(histories).chain(tasks).chain(others).collect()
+}
+
+/// The first stream of tasks says how many there are, if it is not the only one.
+fn metadata(shard: Shard, shards: Shards) -> HashMap<String, String> {
+    let says = shard == Shard::FIRST && shards != Shards::ONE;
+    says.then(|| (SHARDS_METADATA.to_owned(), shards.count().to_string())).into_iter().collect()
 }
 
 /// The bucket that must exist before all others: it holds the settings.

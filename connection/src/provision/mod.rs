@@ -8,6 +8,7 @@ mod queue;
 mod settings;
 
 use async_nats::jetstream::stream::{Config, Info};
+use stepwell_shared::shard::MAX_SHARDS;
 use thiserror::Error;
 
 use self::marker::Marker;
@@ -30,14 +31,17 @@ pub struct ProvisionOptions {
     /// Partitions. `None`: what the namespace has, or the default for a new one. `Some` of another
     /// number than the namespace has is an error: it cannot be changed.
     pub partitions: Option<u32>,
-    /// Most bytes of the EVENTS and the TASKS stream, each. `None`: a default that is lowered to "no limit
+    /// Over how many streams tasks and histories are spread. `None` and `Some` as for the partitions; 1 for a new
+    /// namespace. At most [`stepwell_shared::shard::MAX_SHARDS`], and no more than there are partitions.
+    pub shards: Option<u32>,
+    /// Most bytes of the EVENTS stream, and of all TASKS streams together. `None`: a default that is lowered to "no limit
     /// of its own" when the server has less storage than that.
     pub max_bytes: Option<u64>,
 }
 
 impl Default for ProvisionOptions {
     fn default() -> Self {
-        Self { replicas: 1, partitions: None, max_bytes: None }
+        Self { replicas: 1, partitions: None, shards: None, max_bytes: None }
     }
 }
 
@@ -70,14 +74,16 @@ pub enum ProvisionError {
         /// What is different.
         differences: String,
     },
-    /// The number of partitions cannot be changed.
+    /// The number of partitions, or of shards, cannot be changed.
     #[error(
-        "the namespace {namespace} has {found} partitions and {wanted} were asked for; the number is fixed \
-         when a namespace is created. Leave --partitions out, or use another namespace"
+        "the namespace {namespace} has {found} {what} and {wanted} were asked for; the number is fixed \
+         when a namespace is created. Leave --{what} out, or use another namespace"
     )]
-    Partitions {
+    Fixed {
         /// The namespace.
         namespace: String,
+        /// `partitions` or `shards`.
+        what: &'static str,
         /// What it has.
         found: u32,
         /// What was asked for.
@@ -86,6 +92,17 @@ pub enum ProvisionError {
     /// The number of partitions makes no sense.
     #[error("{0} partitions were asked for; it must be between 1 and {MAX_PARTITIONS}")]
     PartitionCount(u32),
+    /// The number of shards makes no sense.
+    #[error(
+        "{shards} shards were asked for; it must be between 1 and {MAX_SHARDS}, and no more than the {partitions} \
+         partitions"
+    )]
+    ShardCount {
+        /// What was asked for.
+        shards: u32,
+        /// How many partitions there are.
+        partitions: u32,
+    },
     /// The settings cannot be read.
     #[error("the settings of the namespace {namespace} cannot be read: {reason}")]
     Settings {
@@ -161,25 +178,22 @@ pub async fn provision(
     connection: &Connection,
     options: &ProvisionOptions,
 ) -> Result<Settings, ProvisionError> {
-    if let Some(partitions) = options.partitions
-        && !(1..=MAX_PARTITIONS).contains(&partitions)
-    {
-        return Err(ProvisionError::PartitionCount(partitions));
-    }
+    // What makes no sense is refused before anything is asked or created.
+    let chosen = settings::chosen(options)?;
     check_server(connection).await?;
     // The settings go first: two orchestrators that start at once must agree on the partitions before
     // one of them creates the stream whose transform depends on it.
     let owners = layout::owners(connection.namespace(), options.replicas);
     if stream_info(connection, &owners.name).await?.is_none() {
-        nothing_else_exists(connection, options, &owners.name).await?;
+        nothing_else_exists(connection, options, &chosen, &owners.name).await?;
     }
-    create_or_check(connection, owners, None).await?;
-    let settings = settings::agree(connection, options.partitions).await?;
+    create_or_check(connection, options, owners, None).await?;
+    let settings = settings::agree(connection, options).await?;
     let store = settings::store(connection).await?;
     let marker = marker::read(connection, &store).await?;
     let layout = layout(connection.namespace(), &settings, options);
     for config in &layout {
-        create_or_check(connection, config.clone(), marker.as_ref()).await?;
+        create_or_check(connection, options, config.clone(), marker.as_ref()).await?;
     }
     // Without one this is the first start, or one before it ended in the middle.
     if marker.is_none() {
@@ -202,13 +216,10 @@ pub async fn mark_provisioned(connection: &Connection) -> Result<(), ProvisionEr
 async fn nothing_else_exists(
     connection: &Connection,
     options: &ProvisionOptions,
+    chosen: &Settings,
     owners: &str,
 ) -> Result<(), ProvisionError> {
-    let settings = Settings {
-        v: stepwell_shared::encoding::VERSION,
-        partitions: options.partitions.unwrap_or(stepwell_shared::limits::DEFAULT_PARTITIONS),
-    };
-    for wanted in layout(connection.namespace(), &settings, options) {
+    for wanted in layout(connection.namespace(), chosen, options) {
         if wanted.name == owners {
             continue;
         }
@@ -293,6 +304,7 @@ pub async fn wrong_streams(
 
 async fn create_or_check(
     connection: &Connection,
+    options: &ProvisionOptions,
     wanted: Config,
     marker: Option<&Marker>,
 ) -> Result<(), ProvisionError> {
@@ -306,7 +318,7 @@ async fn create_or_check(
     if found.is_some() {
         return Ok(());
     }
-    match create(connection, &wanted).await {
+    match create(connection, options, &wanted).await {
         Ok(info) => check(&wanted, &info.config),
         Err(error) if is_conflict(&error) => {
             // Somebody else was faster; then it must be as we want it, too.
@@ -319,12 +331,16 @@ async fn create_or_check(
     }
 }
 
-async fn create(connection: &Connection, wanted: &Config) -> Result<Info, JetStreamError> {
+async fn create(
+    connection: &Connection,
+    options: &ProvisionOptions,
+    wanted: &Config,
+) -> Result<Info, JetStreamError> {
     let verb = format!("STREAM.CREATE.{}", wanted.name);
     let created = placement::ask(connection, verb.clone(), wanted).await;
     match created {
         Err(JetStreamError::Refused { err_code, description, .. })
-            if NO_ROOM.contains(&err_code) && wanted.max_bytes == layout::DEFAULT_MAX_BYTES =>
+            if NO_ROOM.contains(&err_code) && options.max_bytes.is_none() && wanted.max_bytes > 0 =>
         {
             tracing::warn!(
                 stream = wanted.name,

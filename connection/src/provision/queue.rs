@@ -1,10 +1,11 @@
-//! The durable consumer of an activity queue: one per queue on TASKS, named like the queue.
+//! The durable consumer of an activity queue: one per queue on the TASKS stream of each shard, named like the queue.
 
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, FromConsumer, PullConsumer, pull};
 use async_nats::jetstream::stream::ConsumerCreateStrictErrorKind;
 use stepwell_shared::ids::{Name, Namespace};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
 use super::ProvisionError;
@@ -20,7 +21,7 @@ const MAX_ACK_PENDING: i64 = 10_000;
 /// How many workers' requests for tasks may wait at the server at once.
 const MAX_WAITING: i64 = 4_096;
 
-/// The queue's consumer, if it is there and JetStream says so. One with which tasks would be lost or kept away from
+/// The queue's consumer in a shard, if it is there and JetStream says so. One with which tasks would be lost or kept away from
 /// workers is put right; limits and times are as an operator wants them.
 ///
 /// # Errors
@@ -28,31 +29,36 @@ const MAX_WAITING: i64 = 4_096;
 pub async fn find_queue(
     connection: &Connection,
     queue: &Name,
+    shard: Shard,
 ) -> Result<Option<PullConsumer>, ProvisionError> {
-    let stream = Stream::Tasks.name(connection.namespace());
+    let stream = Stream::Tasks(shard).name(connection.namespace());
     let jetstream = connection.jetstream();
     let existing = jetstream.get_consumer_from_stream::<pull::Config, _, _>(queue.as_str(), &stream).await;
     let Ok(consumer) = existing else { return Ok(None) };
     let found = &consumer.cached_info().config;
-    let mistakes = queue_mistakes(connection.namespace(), queue, found);
+    let mistakes = queue_mistakes(connection.namespace(), queue, shard, found);
     if mistakes.is_empty() {
         return Ok(Some(consumer));
     }
-    put_right(connection, queue, found, &mistakes.join("; ")).await.map(Some)
+    put_right(connection, queue, shard, found, &mistakes.join("; ")).await.map(Some)
 }
 
 /// The same, and creates it when it is the first time that somebody asks.
 ///
 /// # Errors
 /// [`ProvisionError`] when the namespace does not exist, or JetStream refuses.
-pub async fn ensure_queue(connection: &Connection, queue: &Name) -> Result<PullConsumer, ProvisionError> {
-    if let Some(consumer) = find_queue(connection, queue).await? {
+pub async fn ensure_queue(
+    connection: &Connection,
+    queue: &Name,
+    shard: Shard,
+) -> Result<PullConsumer, ProvisionError> {
+    if let Some(consumer) = find_queue(connection, queue, shard).await? {
         return Ok(consumer);
     }
     let config = pull::Config {
         durable_name: Some(queue.to_string()),
         description: Some("Workers of an activity queue".into()),
-        filter_subject: subject::task(connection.namespace(), queue),
+        filter_subject: subject::task(connection.namespace(), queue, shard),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         max_deliver: -1,
@@ -60,7 +66,7 @@ pub async fn ensure_queue(connection: &Connection, queue: &Name) -> Result<PullC
         max_waiting: MAX_WAITING,
         ..pull::Config::default()
     };
-    create(connection, queue, config).await
+    create(connection, queue, shard, config).await
 }
 
 /// Makes the queue's consumer anew, with the limits and times of `old`: all tasks that are stored are given out then,
@@ -71,14 +77,15 @@ pub async fn ensure_queue(connection: &Connection, queue: &Name) -> Result<PullC
 pub async fn remake_queue(
     connection: &Connection,
     queue: &Name,
+    shard: Shard,
     old: &consumer::Config,
 ) -> Result<(), ProvisionError> {
-    let stream = Stream::Tasks.name(connection.namespace());
-    let config = put_right_config(connection, queue, old)?;
+    let stream = Stream::Tasks(shard).name(connection.namespace());
+    let config = put_right_config(connection, queue, shard, old)?;
     let deleted = connection.jetstream().delete_consumer_from_stream(queue.as_str(), &stream).await;
     deleted
         .map_err(|error| failed(format!("delete the consumer of the queue {queue}"), error.to_string()))?;
-    create(connection, queue, pull::Config { deliver_policy: DeliverPolicy::All, ..config }).await?;
+    create(connection, queue, shard, pull::Config { deliver_policy: DeliverPolicy::All, ..config }).await?;
     Ok(())
 }
 
@@ -86,9 +93,10 @@ pub async fn remake_queue(
 async fn create(
     connection: &Connection,
     queue: &Name,
+    shard: Shard,
     config: pull::Config,
 ) -> Result<PullConsumer, ProvisionError> {
-    let stream = Stream::Tasks.name(connection.namespace());
+    let stream = Stream::Tasks(shard).name(connection.namespace());
     let created = connection.jetstream().create_consumer_strict_on_stream(config, &stream).await;
     let error = match created {
         Ok(consumer) => return Ok(consumer),
@@ -96,7 +104,7 @@ async fn create(
     };
     match error.kind() {
         ConsumerCreateStrictErrorKind::AlreadyExists => {
-            if let Some(consumer) = find_queue(connection, queue).await? {
+            if let Some(consumer) = find_queue(connection, queue, shard).await? {
                 return Ok(consumer);
             }
         }
@@ -119,9 +127,14 @@ fn failed(what: String, error: String) -> ProvisionError {
 
 /// Everything about a queue's consumer with which tasks would be lost or kept away from workers.
 #[must_use]
-pub fn queue_mistakes(namespace: &Namespace, queue: &Name, found: &consumer::Config) -> Vec<String> {
+pub fn queue_mistakes(
+    namespace: &Namespace,
+    queue: &Name,
+    shard: Shard,
+    found: &consumer::Config,
+) -> Vec<String> {
     let mut mistakes = Vec::new();
-    let wanted = subject::task(namespace, queue);
+    let wanted = subject::task(namespace, queue, shard);
     if found.filter_subject != wanted {
         let filters = std::iter::once(&found.filter_subject).chain(&found.filter_subjects);
         let filters: Vec<&str> = filters.map(String::as_str).filter(|filter| !filter.is_empty()).collect();
@@ -151,11 +164,12 @@ pub fn queue_mistakes(namespace: &Namespace, queue: &Name, found: &consumer::Con
 async fn put_right(
     connection: &Connection,
     queue: &Name,
+    shard: Shard,
     found: &consumer::Config,
     mistakes: &str,
 ) -> Result<PullConsumer, ProvisionError> {
-    let config = put_right_config(connection, queue, found)?;
-    let stream = Stream::Tasks.name(connection.namespace());
+    let config = put_right_config(connection, queue, shard, found)?;
+    let stream = Stream::Tasks(shard).name(connection.namespace());
     let consumer = connection.jetstream().update_consumer_on_stream(config, &stream).await;
     let consumer = consumer.map_err(|error| {
         failed(format!("put the consumer of the queue {queue} right ({mistakes})"), error.to_string())
@@ -168,6 +182,7 @@ async fn put_right(
 fn put_right_config(
     connection: &Connection,
     queue: &Name,
+    shard: Shard,
     found: &consumer::Config,
 ) -> Result<pull::Config, ProvisionError> {
     let config = pull::Config::try_from_consumer_config(found.clone());
@@ -176,7 +191,7 @@ fn put_right_config(
     })?;
     Ok(pull::Config {
         durable_name: Some(queue.to_string()),
-        filter_subject: subject::task(connection.namespace(), queue),
+        filter_subject: subject::task(connection.namespace(), queue, shard),
         filter_subjects: Vec::new(),
         ack_policy: AckPolicy::Explicit,
         max_deliver: -1,

@@ -4,9 +4,10 @@ use async_nats::jetstream::kv;
 use serde::{Deserialize, Serialize};
 use stepwell_shared::encoding::{self, VERSION};
 use stepwell_shared::limits::DEFAULT_PARTITIONS;
+use stepwell_shared::shard::Shards;
 use stepwell_shared::subject::Bucket;
 
-use super::{ProvisionError, stream_info};
+use super::{ProvisionError, ProvisionOptions, stream_info};
 use crate::connection::{Connection, JetStreamError};
 
 /// Most partitions that a namespace may have: each costs its owner a lease and a checkpoint.
@@ -22,6 +23,14 @@ pub struct Settings {
     pub v: u32,
     /// Into how many partitions workflow ids are spread.
     pub partitions: u32,
+    /// Over how many streams tasks and histories are spread.
+    #[serde(default, skip_serializing_if = "is_one")]
+    pub shards: Shards,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_one(shards: &Shards) -> bool {
+    *shards == Shards::ONE
 }
 
 /// Reads the settings; `None` when the namespace does not exist yet.
@@ -34,12 +43,15 @@ pub(super) async fn read(connection: &Connection) -> Result<Option<Settings>, Pr
 }
 
 /// Writes the settings if nobody did before, and returns those that hold.
-pub(super) async fn agree(connection: &Connection, wanted: Option<u32>) -> Result<Settings, ProvisionError> {
+pub(super) async fn agree(
+    connection: &Connection,
+    wanted: &ProvisionOptions,
+) -> Result<Settings, ProvisionError> {
     let store = store(connection).await?;
     if let Some(found) = read_from(connection, &store).await? {
         return check(connection, found, wanted);
     }
-    let settings = Settings { v: VERSION, partitions: wanted.unwrap_or(DEFAULT_PARTITIONS) };
+    let settings = chosen(wanted)?;
     match store.create(KEY, encoding::encode(&settings).into()).await {
         Ok(_) => Ok(settings),
         // Somebody else was faster, or the answer was lost: what is there holds.
@@ -47,6 +59,19 @@ pub(super) async fn agree(connection: &Connection, wanted: Option<u32>) -> Resul
             Some(found) => check(connection, found, wanted),
             None => Err(failed("write the settings", &error)),
         },
+    }
+}
+
+/// The settings of a new namespace.
+pub(super) fn chosen(wanted: &ProvisionOptions) -> Result<Settings, ProvisionError> {
+    let partitions = wanted.partitions.unwrap_or(DEFAULT_PARTITIONS);
+    if !(1..=MAX_PARTITIONS).contains(&partitions) {
+        return Err(ProvisionError::PartitionCount(partitions));
+    }
+    let shards = wanted.shards.unwrap_or(1);
+    match Shards::try_from(shards) {
+        Ok(valid) if shards <= partitions => Ok(Settings { v: VERSION, partitions, shards: valid }),
+        Ok(_) | Err(_) => Err(ProvisionError::ShardCount { shards, partitions }),
     }
 }
 
@@ -64,18 +89,29 @@ async fn read_from(connection: &Connection, store: &kv::Store) -> Result<Option<
     if !(1..=MAX_PARTITIONS).contains(&settings.partitions) {
         return Err(unreadable(format!("they name {} partitions", settings.partitions)));
     }
+    if settings.shards.count() > settings.partitions {
+        let Settings { partitions, shards, .. } = settings;
+        return Err(unreadable(format!("they name {} shards of {partitions} partitions", shards.count())));
+    }
     Ok(Some(settings))
 }
 
-fn check(connection: &Connection, found: Settings, wanted: Option<u32>) -> Result<Settings, ProvisionError> {
-    match wanted {
-        Some(wanted) if wanted != found.partitions => Err(ProvisionError::Partitions {
-            namespace: connection.namespace().to_string(),
-            found: found.partitions,
-            wanted,
-        }),
-        Some(_) | None => Ok(found),
+fn check(
+    connection: &Connection,
+    found: Settings,
+    wanted: &ProvisionOptions,
+) -> Result<Settings, ProvisionError> {
+    let fixed = [
+        ("partitions", found.partitions, wanted.partitions),
+        ("shards", found.shards.count(), wanted.shards),
+    ];
+    for (what, found, wanted) in fixed {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+            let namespace = connection.namespace().to_string();
+            return Err(ProvisionError::Fixed { namespace, what, found, wanted });
+        }
     }
+    Ok(found)
 }
 
 fn failed(what: &str, error: &impl std::fmt::Display) -> ProvisionError {

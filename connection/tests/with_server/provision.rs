@@ -13,9 +13,10 @@ use stepwell_connection::tasks::stored_tasks;
 use stepwell_connection::{ConnectError, Connection, ConnectionOptions};
 use stepwell_shared::encoding::VERSION;
 use stepwell_shared::ids::{Name, Namespace};
-use stepwell_shared::subject::{self, Bucket, PROVISIONED_KEY};
+use stepwell_shared::shard::{Shard, Shards};
+use stepwell_shared::subject::{self, Bucket, PROVISIONED_KEY, Stream};
 
-use crate::support::{connect, namespace, server, server_with, shared};
+use crate::support::{connect, namespace, publish, server, server_with, shared};
 
 fn with_partitions(partitions: u32) -> ProvisionOptions {
     ProvisionOptions { partitions: Some(partitions), ..ProvisionOptions::default() }
@@ -42,6 +43,63 @@ async fn everything_is_created_once_and_then_found() {
     }
 }
 
+fn with_shards(shards: u32) -> ProvisionOptions {
+    ProvisionOptions { shards: Some(shards), ..with_partitions(4) }
+}
+
+#[tokio::test]
+async fn tasks_and_histories_are_spread_over_as_many_streams_as_there_are_shards() {
+    let server = server();
+    let connection = connect(&server).await;
+    assert!(connection.shards().await.unwrap_err().not_found());
+    let created = provision(&connection, &with_shards(3)).await.unwrap();
+    assert_eq!((created.shards.count(), connection.shards().await.unwrap()), (3, created.shards));
+    // Nothing is lost between the streams, and the server takes no subject for two of them.
+    for partition in 0..4 {
+        let subject = format!("stepwell.default.history.{partition}.order");
+        let ack = publish(&connection, &subject, &[], "x").await.unwrap();
+        let wanted = Stream::History(created.shards.of_partition(partition)).name(connection.namespace());
+        assert_eq!(ack.stream, wanted);
+    }
+    for shard in created.shards.all() {
+        let task = subject::task(connection.namespace(), &Name::new("gpu").unwrap(), shard);
+        let ack = publish(&connection, &task, &[], "x").await.unwrap();
+        assert_eq!(ack.stream, Stream::Tasks(shard).name(connection.namespace()));
+        let all = subject::all_tasks(connection.namespace(), shard);
+        let stored = stored_tasks(&connection, shard, &all).await.unwrap();
+        assert_eq!(stored.of("gpu"), 1);
+        ensure_queue(&connection, &Name::new("gpu").unwrap(), shard).await.unwrap();
+    }
+    assert_eq!(provision(&connection, &ProvisionOptions::default()).await.unwrap(), created);
+    let error = provision(&connection, &with_shards(2)).await.unwrap_err();
+    assert!(error.to_string().contains("has 3 shards and 2 were asked for"), "{error}");
+    assert!(error.to_string().contains("Leave --shards out"), "{error}");
+}
+
+#[tokio::test]
+async fn a_number_of_shards_that_makes_no_sense_is_refused_and_nothing_is_created() {
+    let server = server();
+    let connection = connect(&server).await;
+    for shards in [0, 5, 17] {
+        let error = provision(&connection, &with_shards(shards)).await.unwrap_err();
+        assert_eq!(error, ProvisionError::ShardCount { shards, partitions: 4 });
+    }
+    assert!(matches!(settings(&connection).await, Err(ProvisionError::NotProvisioned { .. })));
+}
+
+#[tokio::test]
+async fn a_stream_of_tasks_that_does_not_say_that_there_are_others_is_refused() {
+    let server = server();
+    let connection = connect(&server).await;
+    provision(&connection, &with_shards(2)).await.unwrap();
+    let name = Stream::Tasks(Shard::FIRST).name(connection.namespace());
+    let mut config = stream_info(&connection, &name).await.unwrap().unwrap().config;
+    config.metadata.clear();
+    connection.jetstream().update_stream(config).await.unwrap();
+    let error = provision(&connection, &ProvisionOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("stepwell_shards is none, expected 2"), "{error}");
+}
+
 #[tokio::test]
 async fn orchestrators_that_start_at_once_agree() {
     let server = shared(server());
@@ -57,7 +115,7 @@ async fn orchestrators_that_start_at_once_agree() {
     for task in tasks {
         match task.await.unwrap() {
             Ok(settings) => won.push(settings.partitions),
-            Err(ProvisionError::Partitions { .. }) => {}
+            Err(ProvisionError::Fixed { .. }) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -187,7 +245,7 @@ async fn a_namespace_that_nobody_created_is_no_namespace() {
     let connection = connect(&server).await;
     let error = settings(&connection).await.unwrap_err();
     assert_eq!(error, ProvisionError::NotProvisioned { namespace: "default".into() });
-    let error = ensure_queue(&connection, &Name::new("q").unwrap()).await.unwrap_err();
+    let error = ensure_queue(&connection, &Name::new("q").unwrap(), Shard::FIRST).await.unwrap_err();
     assert_eq!(error, ProvisionError::NotProvisioned { namespace: "default".into() });
 }
 
@@ -206,7 +264,8 @@ async fn namespaces_stand_beside_each_other() {
 async fn refused(stream: &str, change: fn(&mut Config)) -> String {
     let server = server();
     let connection = connect(&server).await;
-    let settings = stepwell_connection::provision::Settings { v: VERSION, partitions: 16 };
+    let settings =
+        stepwell_connection::provision::Settings { v: VERSION, partitions: 16, shards: Shards::ONE };
     let layout = layout(connection.namespace(), &settings, &ProvisionOptions::default());
     let mut config = layout.into_iter().find(|config| config.name == stream).unwrap();
     change(&mut config);
@@ -264,12 +323,12 @@ async fn a_small_server_gets_streams_without_limits_of_their_own() {
 async fn a_queue_has_one_consumer_however_often_it_is_asked_for() {
     let (_server, connection, _) = namespace().await;
     let queue = Name::new("gpu-workers").unwrap();
-    let mut first = ensure_queue(&connection, &queue).await.unwrap();
+    let mut first = ensure_queue(&connection, &queue, Shard::FIRST).await.unwrap();
     let config = first.info().await.unwrap().config.clone();
     assert_eq!(config.durable_name.as_deref(), Some("gpu-workers"));
     assert_eq!(config.filter_subject, "stepwell.default.task.gpu-workers");
-    ensure_queue(&connection, &queue).await.unwrap();
-    ensure_queue(&connection, &Name::new("default").unwrap()).await.unwrap();
+    ensure_queue(&connection, &queue, Shard::FIRST).await.unwrap();
+    ensure_queue(&connection, &Name::new("default").unwrap(), Shard::FIRST).await.unwrap();
     let tasks = stream_info(&connection, "STEPWELL_default_TASKS").await.unwrap().unwrap();
     assert_eq!(tasks.state.consumer_count, 2);
 }
@@ -278,8 +337,8 @@ async fn a_queue_has_one_consumer_however_often_it_is_asked_for() {
 async fn a_consumer_that_is_made_anew_keeps_its_limits_and_gives_out_everything() {
     let (_server, connection, _) = namespace().await;
     let queue = Name::new("gpu").unwrap();
-    let mut first = ensure_queue(&connection, &queue).await.unwrap();
-    let task = subject::task(connection.namespace(), &queue);
+    let mut first = ensure_queue(&connection, &queue, Shard::FIRST).await.unwrap();
+    let task = subject::task(connection.namespace(), &queue, Shard::FIRST);
     for body in ["one", "two"] {
         connection.publisher().publish(task.clone(), None, body.into()).await.unwrap().await.unwrap();
     }
@@ -292,9 +351,9 @@ async fn a_consumer_that_is_made_anew_keeps_its_limits_and_gives_out_everything(
     let mut edited = first.info().await.unwrap().config.clone();
     edited.max_ack_pending = 7;
     edited.max_deliver = 3;
-    remake_queue(&connection, &queue, &edited).await.unwrap();
+    remake_queue(&connection, &queue, Shard::FIRST, &edited).await.unwrap();
     // Who makes it by default at the same moment does not undo what was chosen.
-    let anew = ensure_queue(&connection, &queue).await.unwrap();
+    let anew = ensure_queue(&connection, &queue, Shard::FIRST).await.unwrap();
     let found = &anew.cached_info().config;
     assert_eq!((found.max_ack_pending, found.max_deliver), (7, -1));
     assert_eq!(held(&anew, 2).await, ["one", "two"]);
@@ -303,16 +362,16 @@ async fn a_consumer_that_is_made_anew_keeps_its_limits_and_gives_out_everything(
 #[tokio::test]
 async fn tasks_are_counted_by_queue() {
     let (_server, connection, _) = namespace().await;
-    let all = subject::all_tasks(connection.namespace());
-    assert_eq!(stored_tasks(&connection, &all).await.unwrap().by_queue.len(), 0);
+    let all = subject::all_tasks(connection.namespace(), Shard::FIRST);
+    assert_eq!(stored_tasks(&connection, Shard::FIRST, &all).await.unwrap().by_queue.len(), 0);
     for queue in ["a", "b", "a"] {
-        let task = subject::task(connection.namespace(), &Name::new(queue).unwrap());
+        let task = subject::task(connection.namespace(), &Name::new(queue).unwrap(), Shard::FIRST);
         connection.publisher().publish(task, None, "{}".into()).await.unwrap().await.unwrap();
     }
-    let stored = stored_tasks(&connection, &all).await.unwrap();
+    let stored = stored_tasks(&connection, Shard::FIRST, &all).await.unwrap();
     assert_eq!((stored.of("a"), stored.of("b"), stored.of("c"), stored.first_sequence), (2, 1, 0, 1));
-    let only = subject::task(connection.namespace(), &Name::new("b").unwrap());
-    let stored = stored_tasks(&connection, &only).await.unwrap();
+    let only = subject::task(connection.namespace(), &Name::new("b").unwrap(), Shard::FIRST);
+    let stored = stored_tasks(&connection, Shard::FIRST, &only).await.unwrap();
     assert_eq!((stored.of("a"), stored.of("b")), (0, 1));
 }
 

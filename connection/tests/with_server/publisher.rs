@@ -5,6 +5,7 @@ use futures_util::FutureExt as _;
 use stepwell_connection::PublishError;
 use stepwell_shared::headers::{EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID};
 use stepwell_shared::ids::{Namespace, WorkflowId};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
 use crate::support::{connect, namespace, publish, server};
@@ -27,7 +28,7 @@ async fn every_message_of_a_burst_larger_than_the_window_is_acknowledged_in_orde
     for (ack, expected) in acks.into_iter().zip(1..) {
         let ack = ack.await.unwrap();
         assert_eq!((ack.sequence, ack.duplicate), (expected, false));
-        assert_eq!(ack.stream, Stream::History.name(&Namespace::default()));
+        assert_eq!(ack.stream, Stream::History(Shard::FIRST).name(&Namespace::default()));
     }
     assert_eq!(connection.publisher().in_flight(), 0);
 }
@@ -46,7 +47,7 @@ async fn what_must_not_wait_goes_past_a_full_window() {
     assert_eq!(publisher.in_flight(), 4_096);
     let sent = publisher.publish_at_once(history_subject("alive"), None, Bytes::from_static(b"{}")).await;
     let stored = sent.unwrap().await.unwrap();
-    assert_eq!(stored.stream, Stream::History.name(&Namespace::default()));
+    assert_eq!(stored.stream, Stream::History(Shard::FIRST).name(&Namespace::default()));
 }
 
 #[tokio::test]
@@ -91,7 +92,7 @@ async fn a_message_larger_than_the_server_takes_is_refused_before_it_is_sent() {
 async fn a_full_stream_is_told_apart() {
     let (_server, connection, _) = namespace().await;
     let mut config = {
-        let name = Stream::History.name(connection.namespace());
+        let name = Stream::History(Shard::FIRST).name(connection.namespace());
         connection.jetstream().get_stream(name).await.unwrap().cached_info().config.clone()
     };
     config.max_messages = 1;

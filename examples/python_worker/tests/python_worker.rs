@@ -16,6 +16,7 @@ use python_worker::{QUEUE, Report, report_on_text};
 use stepwell::prelude::*;
 use stepwell::shared::history::Event;
 use stepwell::shared::ids::Name;
+use stepwell::shared::shard::Shard;
 use stepwell::{CancellationToken, ConnectionOptions, FailureKind, Payload, ResultError};
 use stepwell_connection::provision;
 use stepwell_nats_server::NatsServer;
@@ -120,7 +121,9 @@ async fn a_task_that_somebody_else_lost_is_reported_and_not_executed() {
     let run = stage.report_on("lost", "one two").await;
     // Somebody takes the task and is never heard of again.
     let consumer =
-        provision::ensure_queue(stage.client.connection(), &Name::new(QUEUE).unwrap()).await.unwrap();
+        provision::ensure_queue(stage.client.connection(), &Name::new(QUEUE).unwrap(), Shard::FIRST)
+            .await
+            .unwrap();
     let mut messages = in_time(consumer.fetch().max_messages(1).expires(PATIENCE).messages()).await.unwrap();
     in_time(messages.next()).await.unwrap().unwrap();
     let _python = Python::start(&interpreter, &stage.server);

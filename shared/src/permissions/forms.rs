@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use super::{ANSWER_SECONDS, Allowed, MAX_ANSWERS, User};
 use crate::ids::Namespace;
+use crate::shard::Shards;
 
 /// The `permissions` of a user in the configuration of `nats-server`.
 #[must_use]
-pub fn server(user: &User, namespace: &Namespace) -> String {
-    let permissions = user.permissions(namespace);
+pub fn server(user: &User, namespace: &Namespace, shards: Shards) -> String {
+    let permissions = user.permissions(namespace, shards);
     let mut text = "permissions: {\n".to_owned();
     block(&mut text, "publish", &permissions.publish);
     block(&mut text, "subscribe", &permissions.subscribe);
@@ -21,13 +22,13 @@ pub fn server(user: &User, namespace: &Namespace) -> String {
 /// A whole `authorization` of these users. Their passwords are taken from the server's environment:
 /// `$CLIENT_PASSWORD` for a user called `client`.
 #[must_use]
-pub fn server_of_all(users: &[User], namespace: &Namespace) -> String {
+pub fn server_of_all(users: &[User], namespace: &Namespace, shards: Shards) -> String {
     let mut text = "authorization {\n  users = [\n".to_owned();
     for user in users {
         let name = &user.name;
         let _ = writeln!(text, "    # NATS_INBOX_PREFIX={}", user.inbox_prefix());
         let _ = writeln!(text, "    {{ user: \"{name}\", password: ${},", password_variable(user));
-        for line in server(user, namespace).lines() {
+        for line in server(user, namespace, shards).lines() {
             let _ = writeln!(text, "      {line}");
         }
         text.push_str("    }\n");
@@ -37,8 +38,8 @@ pub fn server_of_all(users: &[User], namespace: &Namespace) -> String {
 
 /// The command of `nsc` that makes the user.
 #[must_use]
-pub fn nsc(user: &User, namespace: &Namespace) -> String {
-    let permissions = user.permissions(namespace);
+pub fn nsc(user: &User, namespace: &Namespace, shards: Shards) -> String {
+    let permissions = user.permissions(namespace, shards);
     let mut text = format!("nsc add user --name '{}'", user.name);
     for (option, allowed) in [("--allow-pub", &permissions.publish), ("--allow-sub", &permissions.subscribe)]
     {
@@ -54,8 +55,8 @@ pub fn nsc(user: &User, namespace: &Namespace) -> String {
 
 /// The commands of `nsc` that make these users.
 #[must_use]
-pub fn nsc_of_all(users: &[User], namespace: &Namespace) -> String {
-    users.iter().map(|user| nsc(user, namespace)).collect::<Vec<_>>().join("\n\n")
+pub fn nsc_of_all(users: &[User], namespace: &Namespace, shards: Shards) -> String {
+    users.iter().map(|user| nsc(user, namespace, shards)).collect::<Vec<_>>().join("\n\n")
 }
 
 /// The name of the environment variable with a user's password.

@@ -10,6 +10,7 @@ pub use forms::{nsc, nsc_of_all, server, server_of_all};
 
 use crate::ids::{Name, Namespace};
 use crate::limits::MAX_CHUNKS;
+use crate::shard::{Shard, Shards};
 use crate::subject::{Bucket, Stream};
 
 /// Most messages with which one request may be answered: chunks of one answer.
@@ -118,12 +119,17 @@ impl User {
         format!("_INBOX.{}", self.name)
     }
 
-    /// What it must be allowed in `namespace`.
+    /// What it must be allowed in a `namespace` with so many `shards`.
     #[must_use]
-    pub fn permissions(&self, namespace: &Namespace) -> Permissions {
+    pub fn permissions(&self, namespace: &Namespace, shards: Shards) -> Permissions {
         let lines = self.role.lines();
         let filled = |lines: &[table::Line]| {
-            let filled = lines.iter().flat_map(|line| self.filled(namespace, line));
+            let filled = lines.iter().flat_map(|line| {
+                // What is the same for all shards is there once.
+                let of =
+                    if SHARDED.iter().any(|place| line.0.contains(place)) { shards } else { Shards::ONE };
+                of.all().flat_map(move |shard| self.filled(namespace, shard, line))
+            });
             filled.collect::<Vec<Allowed>>()
         };
         Permissions {
@@ -133,10 +139,17 @@ impl User {
         }
     }
 
-    fn filled(&self, namespace: &Namespace, (pattern, purpose): &table::Line) -> Vec<Allowed> {
+    fn filled(&self, namespace: &Namespace, shard: Shard, (pattern, purpose): &table::Line) -> Vec<Allowed> {
         let mut subject = pattern.replace("{namespace}", namespace.as_str());
         subject = subject.replace("{user}", self.name.as_str());
-        for (place, stream) in STREAMS {
+        subject = subject.replace("{.shard}", &shard.name(String::new(), '.'));
+        let streams = [
+            ("{EVENTS}", Stream::Events),
+            ("{HISTORY}", Stream::History(shard)),
+            ("{TASKS}", Stream::Tasks(shard)),
+            ("{REJECTED}", Stream::Rejected),
+        ];
+        for (place, stream) in streams {
             subject = subject.replace(place, &stream.name(namespace));
         }
         for (place, bucket) in BUCKETS {
@@ -151,12 +164,8 @@ impl User {
     }
 }
 
-const STREAMS: [(&str, Stream); 4] = [
-    ("{EVENTS}", Stream::Events),
-    ("{HISTORY}", Stream::History),
-    ("{TASKS}", Stream::Tasks),
-    ("{REJECTED}", Stream::Rejected),
-];
+/// What is another one in each shard.
+const SHARDED: [&str; 3] = ["{HISTORY}", "{TASKS}", "{.shard}"];
 
 const BUCKETS: [(&str, Bucket); 5] = [
     ("{state}", Bucket::State),
@@ -177,7 +186,7 @@ mod tests {
         let mut users = Role::ALL.map(User::of).to_vec();
         users.push(User::worker(&queue).unwrap());
         for user in users {
-            let permissions = user.permissions(&namespace);
+            let permissions = user.permissions(&namespace, Shards::try_from(2).unwrap());
             for allowed in permissions.publish.iter().chain(&permissions.subscribe) {
                 assert!(!allowed.subject.contains(['{', '}']), "{allowed:?}");
             }
@@ -191,7 +200,7 @@ mod tests {
         let mut users = Role::ALL.map(User::of).to_vec();
         users.push(User::worker(&queue).unwrap());
         for user in users {
-            for allowed in user.permissions(&Namespace::default()).publish {
+            for allowed in user.permissions(&Namespace::default(), Shards::ONE).publish {
                 let subject = &allowed.subject;
                 assert!(
                     !subject.contains("STREAM.DELETE") && !subject.contains("STREAM.UPDATE"),

@@ -2,7 +2,8 @@
 //!
 //! In a line `{namespace}`, `{queue}` and `{user}` stand for what they are called, `{EVENTS}`, `{HISTORY}`,
 //! `{TASKS}` and `{REJECTED}` for streams, `{state}`, `{timers}`, `{idempotency}`, `{owners}` and `{heartbeats}`
-//! for buckets. A line with `{queue}` is there for each queue.
+//! for buckets. A line with `{queue}` is there for each queue, one with `{HISTORY}`, `{TASKS}` or `{.shard}`, the end of
+//! subjects that are others in each shard, for each shard.
 
 /// A subject pattern and what it is for.
 pub(super) type Line = (&'static str, &'static str);
@@ -48,7 +49,7 @@ pub(super) const WORKER: Lines = Lines {
         ("$JS.API.STREAM.INFO.{TASKS}", "the server's clock, and which tasks are old; no task is in it"),
         ("$JS.API.CONSUMER.INFO.{TASKS}.{queue}", "its queue's consumer"),
         (
-            "$JS.API.CONSUMER.CREATE.{TASKS}.{queue}.stepwell.{namespace}.task.{queue}",
+            "$JS.API.CONSUMER.CREATE.{TASKS}.{queue}.stepwell.{namespace}.task.{queue}{.shard}",
             "its queue's consumer, with no other filter",
         ),
         ("$JS.API.CONSUMER.MSG.NEXT.{TASKS}.{queue}", "its queue's tasks"),
@@ -56,7 +57,7 @@ pub(super) const WORKER: Lines = Lines {
         ("$JS.ACK.*.*.{TASKS}.{queue}.>", "its queue's tasks, acknowledged"),
         ("stepwell.{namespace}.workflow.*.activity.*.*", "reports; each needs its attempt's token"),
         ("stepwell.{namespace}.worker.announce", "making itself known"),
-        ("stepwell.{namespace}.roll-call.{queue}", "asking the queue's other workers what they hold"),
+        ("stepwell.{namespace}.roll-call.{queue}{.shard}", "asking the queue's other workers what they hold"),
         ("_INBOX.{user}.>", "finding the end of what is on its way, when it ends"),
         ("stepwell.{namespace}.api.replay", "histories of runs whose token it was given"),
         ("stepwell.{namespace}.api.attempt", "what became of attempts whose token it was given"),
@@ -69,7 +70,7 @@ pub(super) const WORKER: Lines = Lines {
         ("stepwell.{namespace}.workflow-task.{queue}", "workflow tasks"),
         ("stepwell.{namespace}.workflow-task.{queue}.*", "workflow tasks"),
         ("stepwell.{namespace}.cancel-activity.{queue}", "activities that are to stop"),
-        ("stepwell.{namespace}.roll-call.{queue}", "being asked what it holds"),
+        ("stepwell.{namespace}.roll-call.{queue}{.shard}", "being asked what it holds"),
     ],
     answers: true,
 };
@@ -143,7 +144,7 @@ pub(super) const ORCHESTRATOR: Lines = Lines {
     publish: &[
         ("stepwell.{namespace}.workflow.*.>", "events that the API was asked for"),
         ("stepwell.{namespace}.history.>", "what is recorded"),
-        ("stepwell.{namespace}.task.*", "activity tasks"),
+        ("stepwell.{namespace}.task.*{.shard}", "activity tasks"),
         ("stepwell.{namespace}.rejected.*", "what is set aside"),
         ("stepwell.{namespace}.workflow-task.>", "workflow tasks"),
         ("stepwell.{namespace}.cancel-activity.*", "activities that are to stop"),
@@ -201,7 +202,7 @@ pub(super) const ORCHESTRATOR: Lines = Lines {
         ("$JS.API.CONSUMER.DELETE.KV_{timers}.*", "reading in order, anew"),
         ("$JS.API.CONSUMER.INFO.{TASKS}.*", "consumers of queues"),
         ("$JS.API.CONSUMER.DELETE.{TASKS}.*", "consumers of queues, anew"),
-        ("$JS.API.CONSUMER.CREATE.{TASKS}.*.stepwell.{namespace}.task.*", "consumers of queues"),
+        ("$JS.API.CONSUMER.CREATE.{TASKS}.*.stepwell.{namespace}.task.*{.shard}", "consumers of queues"),
         ("$JS.API.STREAM.PURGE.{EVENTS}", "removing events that are done"),
         ("$JS.API.STREAM.PURGE.{HISTORY}", "removing runs that are over for long"),
         ("$JS.API.STREAM.PURGE.KV_{owners}", "removing orchestrators that are gone"),

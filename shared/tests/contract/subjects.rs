@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::ids::{Name, Namespace, RunId, StepId, WorkerId, WorkflowId};
 use stepwell_shared::partition::partition_of_token;
+use stepwell_shared::shard::{Shard, Shards};
 use stepwell_shared::subject::{self, Bucket, EventAddress, Stream, parse_stored_event};
 
 fn id() -> impl Strategy<Value = WorkflowId> {
@@ -123,7 +124,21 @@ fn names_of_everything() {
     let id = WorkflowId::new("order 7").unwrap();
     assert_eq!(Stream::Events.name(&namespace), "STEPWELL_shop_EVENTS");
     assert_eq!(Bucket::Timers.subject(&namespace, "3.a"), "$KV.STEPWELL_shop_timers.3.a");
-    assert_eq!(subject::task(&namespace, &queue), "stepwell.shop.task.gpu");
+    assert_eq!(subject::task(&namespace, &queue, Shard::FIRST), "stepwell.shop.task.gpu");
+    assert_eq!(subject::all_tasks(&namespace, Shard::FIRST), "stepwell.shop.task.*");
+    assert_eq!(Stream::Tasks(Shard::FIRST).name(&namespace), "STEPWELL_shop_TASKS");
+    let two = Shards::try_from(2).unwrap();
+    let second = two.of_partition(1);
+    assert_eq!(subject::task(&namespace, &queue, second), "stepwell.shop.task.gpu.2");
+    assert_eq!(subject::all_tasks(&namespace, second), "stepwell.shop.task.*.2");
+    assert_eq!(subject::roll_call(&namespace, &queue, second), "stepwell.shop.roll-call.gpu.2");
+    assert_eq!(Stream::Tasks(second).name(&namespace), "STEPWELL_shop_TASKS_2");
+    assert_eq!(Stream::History(second).name(&namespace), "STEPWELL_shop_HISTORY_2");
+    assert_eq!(subject::queue_of_task("stepwell.shop.task.gpu.2"), Some("gpu"));
+    assert_eq!(subject::partition_of_history("stepwell.shop.history.7.order"), Some(7));
+    assert_eq!(subject::histories(&namespace, Shard::FIRST, Shards::ONE, 3), ["stepwell.shop.history.>"]);
+    let odd = ["stepwell.shop.history.1.>", "stepwell.shop.history.3.>"];
+    assert_eq!(subject::histories(&namespace, second, two, 4), odd);
     assert_eq!(
         subject::sticky_workflow_task(&namespace, &queue, &worker),
         "stepwell.shop.workflow-task.gpu.w-1"

@@ -63,6 +63,8 @@ pub struct Setup {
     pub seed: u64,
     /// Servers: 1 or 3.
     pub nodes: usize,
+    /// Over how many streams tasks and histories are spread.
+    pub shards: u32,
     /// Orchestrators in the beginning.
     pub orchestrators: usize,
     /// Workers of the workflows' queue in the beginning; each other queue has one.
@@ -88,6 +90,7 @@ impl Setup {
             length,
             seed,
             nodes,
+            shards: 1,
             orchestrators: 2,
             workers: 2,
             per_second: 1.0,
@@ -117,7 +120,9 @@ pub async fn run(setup: &Setup) -> Result<Report> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let binary = stepwell_nats_server::find_in(&root)?;
     let mut servers = Servers::start(setup.nodes, &binary, folder.path()).await?;
-    let orchestrator = ["orchestrator", "--no-http", "--lease", "3s", "--replicas", &setup.nodes.to_string()];
+    let (replicas, shards) = (setup.nodes.to_string(), setup.shards.to_string());
+    let orchestrator =
+        ["orchestrator", "--no-http", "--lease", "3s", "--replicas", &replicas, "--shards", &shards];
     let start = Start {
         program: setup.program.clone(),
         folder: folder.path().to_owned(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use stepwell::Client;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::Stream;
 
 use super::faults::{Fault, Kind, too_few};
@@ -103,7 +104,7 @@ impl Nemesis<'_> {
                 self.kill_servers(&[node]).await?
             }
             Kind::LeaderKilled => {
-                let history = Stream::History.name(self.client.connection().namespace());
+                let history = Stream::History(Shard::FIRST).name(self.client.connection().namespace());
                 let node = self.servers.leader(&history).unwrap_or(0);
                 self.kill_servers(&[node]).await?
             }
@@ -249,7 +250,9 @@ impl Nemesis<'_> {
         let queues = ["default", OTHER_QUEUES[0], OTHER_QUEUES[1]];
         let queue = queues[self.dice.index(queues.len())];
         let connection = self.client.connection();
-        let stream = Stream::Tasks.name(connection.namespace());
+        let shards: Vec<Shard> = connection.shards().await.unwrap_or_default().all().collect();
+        let shard = shards[self.dice.index(shards.len())];
+        let stream = Stream::Tasks(shard).name(connection.namespace());
         let deleted = connection.jetstream().delete_consumer_from_stream(queue, &stream).await;
         let deleted = deleted.map_err(|error| error.to_string());
         let proof = deleted.as_ref().is_ok_and(|answer| answer.success);

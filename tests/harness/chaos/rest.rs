@@ -76,10 +76,13 @@ async fn restless(client: &Client, book: &Book, partitions: u32, faults: &[Fault
 async fn left_over(client: &Client, partitions: u32, faults: &[Fault]) -> Result<Option<String>, String> {
     let connection = client.connection();
     let namespace = connection.namespace();
-    let tasks = info(connection, &format!("STREAM.INFO.{}", Stream::Tasks.name(namespace))).await?;
-    let tasks = tasks["state"]["messages"].as_u64().unwrap_or(u64::MAX);
-    if tasks > 0 {
-        return Ok(Some(format!("{tasks} tasks are left on TASKS")));
+    for shard in connection.shards().await.map_err(|error| error.to_string())?.all() {
+        let name = Stream::Tasks(shard).name(namespace);
+        let tasks = info(connection, &format!("STREAM.INFO.{name}")).await?;
+        let tasks = tasks["state"]["messages"].as_u64().unwrap_or(u64::MAX);
+        if tasks > 0 {
+            return Ok(Some(format!("{tasks} tasks are left on {name}")));
+        }
     }
     let (left, _) = timers(client, faults).await?;
     if let Some(key) = left.first() {
@@ -227,7 +230,9 @@ pub(crate) async fn dump(client: &Client, book: &Book, logs: &[PathBuf], folder:
     }
     let connection = client.connection();
     let namespace = connection.namespace();
-    for stream in [Stream::Events, Stream::History, Stream::Tasks, Stream::Rejected] {
+    let shards = connection.shards().await.unwrap_or_default();
+    let sharded = shards.all().flat_map(|shard| [Stream::History(shard), Stream::Tasks(shard)]);
+    for stream in [Stream::Events, Stream::Rejected].into_iter().chain(sharded) {
         let name = stream.name(namespace);
         for verb in [format!("STREAM.INFO.{name}"), format!("CONSUMER.LIST.{name}")] {
             let asked = connection.api::<Value>(verb.clone(), &());

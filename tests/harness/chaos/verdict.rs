@@ -43,8 +43,12 @@ impl Found {
     pub(crate) async fn read(client: &Client) -> Result<Self, String> {
         let connection = client.connection();
         let namespace = connection.namespace();
-        let all = all_messages(client, Stream::History, &subject::all_histories(namespace)).await?;
-        let subjects: BTreeSet<String> = all.into_iter().map(|(subject, _, _)| subject).collect();
+        let mut subjects = BTreeSet::new();
+        for shard in connection.shards().await.map_err(|error| error.to_string())?.all() {
+            let all =
+                all_messages(client, Stream::History(shard), &subject::all_histories(namespace)).await?;
+            subjects.extend(all.into_iter().map(|(subject, _, _)| subject));
+        }
         let read = futures_util::stream::iter(subjects).map(async |subject| {
             let token = subject.split('.').nth(4).unwrap_or_default();
             let id = subject::unescape(token).unwrap_or_else(|| token.to_owned());

@@ -9,6 +9,7 @@ use stepwell_shared::encoding::decode;
 use stepwell_shared::history::{Event, Record};
 use stepwell_shared::ids::{RunId, Seq, StepId, WorkflowId};
 use stepwell_shared::message::SignalMessage;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket, EventAddress, Stream, parse_stored_event};
 use stepwell_shared::summary::{RunSummary, Status};
 use stepwell_worker_replay::Instance;
@@ -27,7 +28,7 @@ pub(crate) fn check(world: &mut World, client: &Client) -> Vec<String> {
     let mut signals: BTreeMap<u64, u32> = BTreeMap::new();
     for plan in &client.plans {
         let subject = subject::history(&world.namespace, &plan.id, world.partitions);
-        let messages = world.server.read(Stream::History, &subject, 0, usize::MAX);
+        let messages = world.server.read(Stream::History(Shard::FIRST), &subject, 0, usize::MAX);
         let all = records(&messages);
         let histories: Vec<&[StoredRecord]> =
             all.chunk_by(|a, b| a.record.run_id == b.record.run_id).collect();
@@ -346,9 +347,14 @@ fn check_signals(found: &mut Findings, world: &mut World, recorded: &BTreeMap<u6
 
 /// Nothing lies around.
 fn check_leftovers(found: &mut Findings, world: &mut World) {
-    let tasks = world.server.read(Stream::Tasks, &subject::all_tasks(&world.namespace), 0, usize::MAX);
+    let tasks = world.server.read(
+        Stream::Tasks(Shard::FIRST),
+        &subject::all_tasks(&world.namespace, Shard::FIRST),
+        0,
+        usize::MAX,
+    );
     let tasks: Vec<String> = tasks.into_iter().filter_map(|task| task.message_id).collect();
-    found.expect(world.server.is_empty(Stream::Tasks), || format!("tasks are left: {tasks:?}"));
+    found.expect(world.server.is_empty(Stream::Tasks(Shard::FIRST)), || format!("tasks are left: {tasks:?}"));
     let timers: Vec<String> = world.server.entries(Bucket::Timers).into_iter().map(|(key, _)| key).collect();
     found.expect(timers.is_empty(), || format!("timers are left: {timers:?}"));
 }

@@ -10,6 +10,7 @@ use stepwell_shared::message::{
     CompensationAction, CompensationMessage, SignalMessage, StartMessage, StopMessage,
 };
 use stepwell_shared::payload::Payload;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket, EventAddress, Stream};
 use stepwell_shared::summary::{RunSummary, Status};
 
@@ -254,7 +255,7 @@ fn signal_message(world: &mut World, id: &WorkflowId, run: usize, number: u32) -
 /// What an operator decides about every compensation that failed for good.
 fn resolutions(world: &mut World, id: &WorkflowId) -> Vec<Message> {
     let subject = subject::history(&world.namespace, id, world.partitions);
-    let messages = world.server.read(Stream::History, &subject, 0, usize::MAX);
+    let messages = world.server.read(Stream::History(Shard::FIRST), &subject, 0, usize::MAX);
     let Ok(loaded) = load(id, &messages, 0, 0) else { return Vec::new() };
     let works = works_by_seq(&messages, loaded.workflow.run_id());
     let description = loaded.workflow.describe();

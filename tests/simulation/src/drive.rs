@@ -9,6 +9,7 @@ use stepwell_shared::headers::CHUNK;
 use stepwell_shared::history::StallKind;
 use stepwell_shared::ids::{Name, WorkflowId};
 use stepwell_shared::limits::MAX_TURN_EVENTS;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject;
 use stepwell_shared::task::{self, Work, WorkflowTask, WorkflowTaskReply};
 
@@ -527,8 +528,12 @@ fn compare_with_stored(world: &mut World, id: &WorkflowId, held: &Held) {
     if !world.dice.orchestrator.chance(150) {
         return;
     }
-    let messages =
-        world.server.read(stepwell_shared::subject::Stream::History, &held.history_subject, 0, usize::MAX);
+    let messages = world.server.read(
+        stepwell_shared::subject::Stream::History(Shard::FIRST),
+        &held.history_subject,
+        0,
+        usize::MAX,
+    );
     let last = records(&messages).last().map(|stored| stored.last_sequence);
     if last != Some(held.last_sequence) {
         return;

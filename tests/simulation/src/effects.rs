@@ -3,6 +3,7 @@
 use stepwell_orchestrator_core::{Dispatch, Effect, Workflow};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::ids::{RunId, StepId, WorkflowId};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket};
 use stepwell_shared::summary::RunSummary;
 use stepwell_shared::task::{ActivityTask, CancelActivity};
@@ -81,7 +82,7 @@ fn task_message(world: &World, workflow: &Workflow, run_id: &RunId, dispatch: Di
         heartbeat: dispatch.heartbeat,
         last_failure: dispatch.last_failure.map(|failure| failure.to_string()),
     };
-    let message = Message::new(subject::task(&world.namespace, &dispatch.queue), encode(&task));
+    let message = Message::new(subject::task(&world.namespace, &dispatch.queue, Shard::FIRST), encode(&task));
     if world.sabotage == Sabotage::NoTaskIds {
         return message;
     }

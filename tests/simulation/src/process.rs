@@ -6,6 +6,7 @@ use stepwell_orchestrator_core::ownership::assign;
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::ids::MemberId;
 use stepwell_shared::ownership::Hold;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{Bucket, HOLD_KEY, Stream};
 
 use super::check::check;
@@ -258,7 +259,7 @@ impl Simulation {
             }
             11 => workers.iter().for_each(|pid| world.kill(*pid)),
             _ => {
-                let streams = [Stream::Tasks, Stream::History, Stream::Events];
+                let streams = [Stream::Tasks(Shard::FIRST), Stream::History(Shard::FIRST), Stream::Events];
                 let stream = streams[world.dice.faults.index(streams.len())];
                 world.server.set_full(stream, true);
                 let for_ms = world.dice.faults.between(100, 6_000);

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use stepwell_shared::encoding::{VERSION, decode, encode};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket, Stream};
 use stepwell_shared::summary::RunSummary;
 
@@ -93,7 +94,7 @@ impl Engine {
                 continue;
             }
             let subject = subject::history(&world.namespace, &stored.workflow_id, world.partitions);
-            let messages = world.server.read(Stream::History, &subject, 0, usize::MAX);
+            let messages = world.server.read(Stream::History(Shard::FIRST), &subject, 0, usize::MAX);
             let Ok(loaded) = load(&stored.workflow_id, &messages, 0, 0) else { continue };
             let Some(right) = loaded.workflow.summary() else { continue };
             let newer = stored.run_id != right.run_id || stored.history_length < right.history_length;
@@ -113,8 +114,12 @@ impl Engine {
 
     /// Forgets which tasks there were when all of them are gone and every report on them is taken in.
     fn forget_tasks(&mut self, world: &mut World) {
-        let all = subject::all_tasks(&world.namespace);
-        let first = world.server.read(Stream::Tasks, &all, 0, 1).first().map_or(u64::MAX, |it| it.sequence);
+        let all = subject::all_tasks(&world.namespace, Shard::FIRST);
+        let first = world
+            .server
+            .read(Stream::Tasks(Shard::FIRST), &all, 0, 1)
+            .first()
+            .map_or(u64::MAX, |it| it.sequence);
         let last_event = world.server.last_sequence(Stream::Events);
         self.recovery.forget_tasks_if_gone(first, last_event, self.floor.done_to());
     }

@@ -1,6 +1,7 @@
 //! What the server does with what arrives.
 
 use stepwell_orchestrator_core::ownership::Snapshot;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket, Stream, partition_events};
 
 use super::wire::{Answer, Call, Failed, Pid, Request, What};
@@ -26,13 +27,13 @@ impl World {
                 return self.serve_readers();
             }
             Request::History { subject } => {
-                let messages = self.server.read(Stream::History, &subject, 0, usize::MAX);
-                let last = self.server.last_of(Stream::History, &subject);
+                let messages = self.server.read(Stream::History(Shard::FIRST), &subject, 0, usize::MAX);
+                let last = self.server.last_of(Stream::History(Shard::FIRST), &subject);
                 Answer::History(messages, last)
             }
             Request::TaskIds => {
-                let all = stepwell_shared::subject::all_tasks(&self.namespace);
-                let tasks = self.server.read(Stream::Tasks, &all, 0, usize::MAX);
+                let all = stepwell_shared::subject::all_tasks(&self.namespace, Shard::FIRST);
+                let tasks = self.server.read(Stream::Tasks(Shard::FIRST), &all, 0, usize::MAX);
                 let last = tasks.last().map_or(0, |task| task.sequence);
                 Answer::TaskIds(tasks.into_iter().filter_map(|task| task.message_id).collect(), last)
             }

@@ -8,6 +8,7 @@ use stepwell_shared::history::StallKind;
 use stepwell_shared::ids::{RunId, StepId, WorkerId};
 use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::payload::Payload;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, EventAddress, Stream};
 use stepwell_shared::task::{
     self, ActivityTask, CancelActivity, UndoInput, Work as TurnWork, WorkflowTask, WorkflowTaskReply,
@@ -340,7 +341,12 @@ impl Worker {
 /// Code that is where the task wants it.
 fn replay(world: &mut World, task: &WorkflowTask) -> Result<Instance, stepwell_worker_replay::Stalled> {
     let mut instance = Instance::new(code(), task.workflow_id.clone(), task.run_id.clone());
-    let messages = world.server.read(Stream::History, &task.history_subject, task.first_sequence, usize::MAX);
+    let messages = world.server.read(
+        Stream::History(Shard::FIRST),
+        &task.history_subject,
+        task.first_sequence,
+        usize::MAX,
+    );
     for stored in records(&messages) {
         if task.after > 0 && stored.record.run_id == task.run_id && stored.record.index <= task.after {
             instance.replay(&stored.record)?;

@@ -6,6 +6,7 @@ use futures_util::StreamExt;
 use stepwell::shared::encoding::{VERSION, decode, encode};
 use stepwell::shared::ids::WorkerId;
 use stepwell::shared::message::{Outcome, ReportMessage};
+use stepwell::shared::shard::Shard;
 use stepwell::shared::subject::{self, Bucket, EventAddress};
 use stepwell::shared::task::{ActivityTask, HeldTasks, RollCall};
 use stepwell::{ActivityCode, CancellationToken, FailureKind, Worker};
@@ -120,7 +121,7 @@ async fn what_is_published_again_and_has_ended_is_not_begun() {
 #[tokio::test]
 async fn what_another_worker_holds_is_not_begun() {
     let world = World::new().await;
-    let subject = subject::roll_call(world.connection.namespace(), &queue());
+    let subject = subject::roll_call(world.connection.namespace(), &queue(), Shard::FIRST);
     let mut calls = world.subscribe(&subject).await;
     for seq in 1..=2 {
         world.publish(&task("note", seq, seq)).await;
@@ -156,7 +157,7 @@ async fn a_worker_says_what_it_holds() {
     let inbox = client.new_inbox();
     let mut answers = world.subscribe(&inbox).await;
     let call = RollCall { v: VERSION, worker: WorkerId::new("other").unwrap() };
-    let subject = subject::roll_call(world.connection.namespace(), &queue());
+    let subject = subject::roll_call(world.connection.namespace(), &queue(), Shard::FIRST);
     client.publish_with_reply(subject, inbox, encode(&call).into()).await.unwrap();
     let answer = within(answers.next()).await.unwrap();
     assert_eq!(decode::<HeldTasks>(&answer.payload).unwrap().tasks, [1]);

@@ -14,6 +14,7 @@ use stepwell::shared::encoding::{VERSION, decode, decode_unversioned, encode};
 use stepwell::shared::headers::{MESSAGE_ID, REPEATED};
 use stepwell::shared::ids::{Name, RunId, StepId, WorkflowId};
 use stepwell::shared::message::{Outcome, ReportMessage};
+use stepwell::shared::shard::Shard;
 use stepwell::shared::subject::{self, Bucket};
 use stepwell::shared::summary::RunSummary;
 use stepwell::shared::task::ActivityTask;
@@ -114,14 +115,14 @@ impl World {
 
     async fn publish_with(&self, mut headers: HeaderMap, id: &str, body: Vec<u8>) {
         headers.insert(MESSAGE_ID, id);
-        let subject = subject::task(self.connection.namespace(), &queue());
+        let subject = subject::task(self.connection.namespace(), &queue(), Shard::FIRST);
         let sent = self.connection.publisher().publish(subject, Some(headers), body.into()).await;
         sent.expect("it is sent").await.expect("it is stored");
     }
 
     /// The queue's consumer.
     pub(crate) async fn consumer(&self) -> PullConsumer {
-        ensure_queue(&self.connection, &queue()).await.expect("a consumer")
+        ensure_queue(&self.connection, &queue(), Shard::FIRST).await.expect("a consumer")
     }
 
     /// Waits until no task is on the queue or with a worker.

@@ -10,9 +10,10 @@ use stepwell_connection::Connection;
 use stepwell_connection::provision::{ACK_WAIT, queue_mistakes};
 use stepwell_connection::tasks::known_to;
 use stepwell_shared::ids::Name;
+use stepwell_shared::shard::{Shard, Shards};
 use stepwell_shared::subject::Stream;
 
-use super::processes::tasks;
+use super::processes::tasks_of;
 use super::report::Report;
 use crate::text;
 use crate::times::{millis, span};
@@ -23,9 +24,15 @@ const MAX_CONSUMERS: usize = 1_000;
 /// Longest wait for the list. Without the permission there is no answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn check(connection: &Connection, report: &mut Report) {
-    let before = tasks(connection).await;
-    let consumers = match tokio::time::timeout(TIMEOUT, list(connection)).await {
+pub(super) async fn check(connection: &Connection, shards: Shards, report: &mut Report) {
+    for shard in shards.all() {
+        check_shard(connection, shard, report).await;
+    }
+}
+
+async fn check_shard(connection: &Connection, shard: Shard, report: &mut Report) {
+    let before = tasks_of(connection, shard).await;
+    let consumers = match tokio::time::timeout(TIMEOUT, list(connection, shard)).await {
         Ok(Ok(consumers)) => consumers,
         Ok(Err(error)) => return report.note("consumers", format!("unknown: {error}"), ""),
         Err(_) => {
@@ -33,18 +40,18 @@ pub(super) async fn check(connection: &Connection, report: &mut Report) {
             return report.note("consumers", format!("unknown: {complaint}"), "");
         }
     };
-    let after = tasks(connection).await;
+    let after = tasks_of(connection, shard).await;
     for consumer in &consumers {
         let stored = |tasks: &BTreeMap<String, u64>| tasks.get(&consumer.name).copied().unwrap_or(0);
         // Tasks come and go meanwhile.
         let stored = stored(&before).min(stored(&after));
         let passed_over = stored.saturating_sub(known_to(consumer));
-        one(connection, consumer, passed_over, report);
+        one(connection, shard, consumer, passed_over, report);
     }
 }
 
-async fn list(connection: &Connection) -> Result<Vec<Info>, String> {
-    let name = Stream::Tasks.name(connection.namespace());
+async fn list(connection: &Connection, shard: Shard) -> Result<Vec<Info>, String> {
+    let name = Stream::Tasks(shard).name(connection.namespace());
     let stream = connection.jetstream().get_stream_no_info(name).await.map_err(|error| error.to_string())?;
     let mut list = stream.consumers();
     let mut consumers = Vec::new();
@@ -57,9 +64,10 @@ async fn list(connection: &Connection) -> Result<Vec<Info>, String> {
     Ok(consumers)
 }
 
-fn one(connection: &Connection, info: &Info, passed_over: u64, report: &mut Report) {
+fn one(connection: &Connection, shard: Shard, info: &Info, passed_over: u64, report: &mut Report) {
     let config = &info.config;
-    let name = format!("consumer {}", text::cut(&info.name, 60));
+    let of = shard.number().map(|number| format!(" of shard {number}")).unwrap_or_default();
+    let name = format!("consumer {}{of}", text::cut(&info.name, 60));
     let cap = config.max_ack_pending;
     let found = format!(
         "{} waiting, {} with workers of {cap}, {} of them given out again, {} waiting for tasks, ack_wait {}",
@@ -70,7 +78,7 @@ fn one(connection: &Connection, info: &Info, passed_over: u64, report: &mut Repo
         span(millis(config.ack_wait)),
     );
     let full = u64::try_from(cap).is_ok_and(|cap| cap > 0 && info.num_ack_pending as u64 >= cap);
-    if let Some(why) = foreign(connection, info) {
+    if let Some(why) = foreign(connection, shard, info) {
         let advice =
             "it keeps tasks away from workers; a worker of the queue puts right what can be, else delete it";
         report.problem(&name, format!("{found}; {why}"), advice);
@@ -106,8 +114,8 @@ fn one(connection: &Connection, info: &Info, passed_over: u64, report: &mut Repo
 }
 
 /// Why a consumer is not one of those that workers make.
-fn foreign(connection: &Connection, info: &Info) -> Option<String> {
+fn foreign(connection: &Connection, shard: Shard, info: &Info) -> Option<String> {
     let Ok(queue) = Name::new(&info.name) else { return Some("no queue can have that name".into()) };
-    let mistakes = queue_mistakes(connection.namespace(), &queue, &info.config);
+    let mistakes = queue_mistakes(connection.namespace(), &queue, shard, &info.config);
     (!mistakes.is_empty()).then(|| mistakes.join("; "))
 }

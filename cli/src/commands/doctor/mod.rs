@@ -47,8 +47,8 @@ pub(crate) async fn run(
     let sync = monitor::check(&args.monitor, &mut report).await;
     let checked = streams::check(&api, &mut report).await;
     if let Some((_, settings)) = &checked {
-        consumers::check(api.connection(), &mut report).await;
-        owners::check(api.connection(), settings.partitions, &mut report).await;
+        consumers::check(api.connection(), settings.shards, &mut report).await;
+        owners::check(api.connection(), settings, &mut report).await;
     }
     let orchestrators = processes::check(&api, &mut report).await;
     if orchestrators.answering {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use stepwell_connection::owners::{self, Owners, Source};
+use stepwell_connection::provision::Settings;
 use stepwell_connection::{Connection, JetStreamError, leader};
 use stepwell_shared::ids::MemberId;
 use stepwell_shared::subject::Stream;
@@ -33,7 +34,8 @@ struct Watched {
 }
 
 /// Looks at members, leases, hold and checkpoints.
-pub(super) async fn check(connection: &Connection, partitions: u32, report: &mut Report) {
+pub(super) async fn check(connection: &Connection, settings: &Settings, report: &mut Report) {
+    let partitions = settings.partitions;
     let watched = match watch(connection, partitions).await {
         Ok(watched) => watched,
         Err(error) => {
@@ -47,7 +49,7 @@ pub(super) async fn check(connection: &Connection, partitions: u32, report: &mut
     members(&watched, report);
     leases(&watched, partitions, report);
     hold(&watched, report);
-    if let Err(error) = checkpoints(connection, partitions, report).await {
+    if let Err(error) = checkpoints(connection, settings, report).await {
         report.note("checkpoints", format!("unknown: they cannot be read: {error}"), "");
     }
 }
@@ -160,20 +162,23 @@ fn hold(watched: &Watched, report: &mut Report) {
 /// A stream that ends before what was already seen in it has lost what was acknowledged.
 async fn checkpoints(
     connection: &Connection,
-    partitions: u32,
+    settings: &Settings,
     report: &mut Report,
 ) -> Result<(), JetStreamError> {
     // First these, because the streams grow.
-    let checkpoints = owners::checkpoints(connection, partitions).await?;
-    let events = leader::state(connection, &Stream::Events.name(connection.namespace())).await?;
-    let history = leader::state(connection, &Stream::History.name(connection.namespace())).await?;
-    let mut sound = true;
+    let checkpoints = owners::checkpoints(connection, settings.partitions).await?;
     let seen_in_events = checkpoints.values().map(|checkpoint| checkpoint.sequence).max().unwrap_or(0);
-    let seen_in_history = checkpoints.values().map(|checkpoint| checkpoint.history).max().unwrap_or(0);
-    for (name, last, seen) in [
-        ("EVENTS", events.last_sequence, seen_in_events),
-        ("HISTORY", history.last_sequence, seen_in_history),
-    ] {
+    let mut seen = vec![(Stream::Events, seen_in_events)];
+    for shard in settings.shards.all() {
+        let there =
+            checkpoints.iter().filter(|(partition, _)| settings.shards.of_partition(**partition) == shard);
+        let last = there.map(|(_, checkpoint)| checkpoint.history).max().unwrap_or(0);
+        seen.push((Stream::History(shard), last));
+    }
+    let mut sound = true;
+    for (stream, seen) in seen {
+        let name = stream.name(connection.namespace());
+        let last = leader::state(connection, &name).await?.last_sequence;
         if last < seen {
             sound = false;
             let found = format!(

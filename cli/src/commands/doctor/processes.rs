@@ -11,6 +11,7 @@ use stepwell_connection::Connection;
 use stepwell_connection::tasks::stored_tasks;
 use stepwell_shared::announce::Announcement;
 use stepwell_shared::api::WorkersAnswer;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject;
 
 use super::report::Report;
@@ -123,7 +124,18 @@ async fn services(connection: &Connection) -> usize {
 }
 
 /// How many tasks each queue has that are not finished.
-pub(super) async fn tasks(connection: &Connection) -> BTreeMap<String, u64> {
-    let stored = stored_tasks(connection, &subject::all_tasks(connection.namespace())).await;
+async fn tasks(connection: &Connection) -> BTreeMap<String, u64> {
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for shard in connection.shards().await.unwrap_or_default().all() {
+        for (queue, count) in tasks_of(connection, shard).await {
+            *all.entry(queue).or_default() += count;
+        }
+    }
+    all
+}
+
+/// How many of them lie in a shard.
+pub(super) async fn tasks_of(connection: &Connection, shard: Shard) -> BTreeMap<String, u64> {
+    let stored = stored_tasks(connection, shard, &subject::all_tasks(connection.namespace(), shard)).await;
     stored.map(|stored| stored.by_queue).unwrap_or_default()
 }

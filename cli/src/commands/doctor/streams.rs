@@ -10,6 +10,7 @@ use stepwell_connection::provision::{
     Difference, ProvisionError, ProvisionOptions, Settings, differences, layout, settings, stream_info,
 };
 use stepwell_shared::error_code::ErrorCode;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
 use super::report::Report;
@@ -41,11 +42,16 @@ pub(super) async fn check(api: &Api, report: &mut Report) -> Option<(Streams, Se
             return None;
         }
     };
-    report.ok("namespace", format!("{}, {} partitions", connection.namespace(), settings.partitions));
-    let replicas = match stream_info(connection, &Stream::History.name(connection.namespace())).await {
-        Ok(Some(history)) => history.config.num_replicas,
-        Ok(None) | Err(_) => 1,
+    let shards = match settings.shards.count() {
+        1 => String::new(),
+        count => format!(", {count} shards"),
     };
+    report.ok("namespace", format!("{}, {} partitions{shards}", connection.namespace(), settings.partitions));
+    let replicas =
+        match stream_info(connection, &Stream::History(Shard::FIRST).name(connection.namespace())).await {
+            Ok(Some(history)) => history.config.num_replicas,
+            Ok(None) | Err(_) => 1,
+        };
     let options = ProvisionOptions { replicas, ..ProvisionOptions::default() };
     let mut seen = Streams { replicas, missing: 0 };
     for wanted in layout(connection.namespace(), &settings, &options) {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use stepwell_connection::provision::{ACK_WAIT, ProvisionOptions, Settings, layout};
 use stepwell_shared::encoding::VERSION;
 use stepwell_shared::ids::{Name, Namespace};
+use stepwell_shared::shard::{Shard, Shards};
 use stepwell_shared::subject::{self, Bucket, Stream};
 
 use super::queue::Consumer;
@@ -24,7 +25,7 @@ impl Memory {
     /// An empty namespace with so many partitions.
     #[must_use]
     pub fn new(namespace: Namespace, partitions: u32) -> Self {
-        let settings = Settings { v: VERSION, partitions };
+        let settings = Settings { v: VERSION, partitions, shards: Shards::ONE };
         let configs = layout(&namespace, &settings, &ProvisionOptions::default());
         let streams = configs.into_iter().map(|config| (config.name.clone(), MemoryStream::new(config)));
         Self { namespace, now_ms: 0, streams: streams.collect(), consumers: BTreeMap::new() }
@@ -72,11 +73,11 @@ impl Memory {
 
     /// A task, if there is one now.
     pub fn take_task(&mut self, queue: &Name) -> Option<Handed> {
-        let filter = subject::task(&self.namespace, queue);
+        let filter = subject::task(&self.namespace, queue, Shard::FIRST);
         let consumer = self.consumers.entry(queue.clone()).or_insert_with(|| {
             Consumer::new(filter, u64::try_from(ACK_WAIT.as_millis()).unwrap_or(u64::MAX))
         });
-        let name = Stream::Tasks.name(&self.namespace);
+        let name = Stream::Tasks(Shard::FIRST).name(&self.namespace);
         let stream = self.streams.get(&name)?;
         let (sequence, num_delivered) = consumer.next(stream, self.now_ms)?;
         let body = stream.messages.get(&sequence)?.body.clone();
@@ -127,7 +128,7 @@ impl Log for Memory {
 
 impl Queue for Memory {
     fn make_queue(&mut self, queue: &Name, ack_wait_ms: u64) {
-        let filter = subject::task(&self.namespace, queue);
+        let filter = subject::task(&self.namespace, queue, Shard::FIRST);
         self.consumers.entry(queue.clone()).or_insert_with(|| Consumer::new(filter, ack_wait_ms));
     }
 
@@ -148,7 +149,7 @@ impl Queue for Memory {
         if let Some(consumer) = Name::new(queue).ok().and_then(|queue| self.consumers.get_mut(&queue)) {
             consumer.ack(task.sequence);
         }
-        let tasks = self.stream(Stream::Tasks);
+        let tasks = self.stream(Stream::Tasks(Shard::FIRST));
         debug_assert!(tasks.is_work_queue(), "acknowledged tasks go away");
         tasks.remove(task.sequence);
     }

@@ -11,6 +11,7 @@ use stepwell_connection::{Connection, ConnectionOptions, PublishError};
 use stepwell_nats_server::NatsServer;
 use stepwell_shared::headers::{CHUNK, EXPECTED_LAST_SUBJECT_SEQUENCE, MESSAGE_ID, PACK};
 use stepwell_shared::ids::Name;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Bucket, Stream};
 use tokio::runtime::Runtime;
 
@@ -56,7 +57,7 @@ impl Real {
     }
 
     fn consumer(&self, queue: &Name) -> PullConsumer {
-        let stream = Stream::Tasks.name(self.connection.namespace());
+        let stream = Stream::Tasks(Shard::FIRST).name(self.connection.namespace());
         let consumer = self.connection.jetstream().get_consumer_from_stream(queue.as_str(), stream);
         self.runtime.block_on(consumer).expect("the queue was made")
     }
@@ -142,10 +143,10 @@ impl Log for Real {
 
 impl Queue for Real {
     fn make_queue(&mut self, queue: &Name, ack_wait_ms: u64) {
-        let stream = Stream::Tasks.name(self.connection.namespace());
+        let stream = Stream::Tasks(Shard::FIRST).name(self.connection.namespace());
         let config = pull::Config {
             durable_name: Some(queue.to_string()),
-            filter_subject: subject::task(self.connection.namespace(), queue),
+            filter_subject: subject::task(self.connection.namespace(), queue, Shard::FIRST),
             ack_policy: AckPolicy::Explicit,
             ack_wait: Duration::from_millis(ack_wait_ms),
             max_deliver: -1,

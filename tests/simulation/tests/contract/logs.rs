@@ -1,6 +1,7 @@
 //! Streams: who may append, what counts as a repeat, what is read back.
 
 use stepwell_shared::ids::Namespace;
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, EventAddress, Stream};
 use stepwell_simulation::backend::{Acked, Message, Refusal};
 
@@ -48,7 +49,7 @@ fn an_append_names_the_last_message(backend: &mut impl Backend) {
     let third = stored(backend.publish(Message::new(&subject, "3")));
     assert_eq!(append(backend, "late", second), Err(Refusal::WrongLastSequence));
     stored(append(backend, "4", third));
-    assert_eq!(bodies(backend, Stream::History, &subject, 0), ["1", "2", "3", "4"]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &subject, 0), ["1", "2", "3", "4"]);
 }
 
 fn subjects_do_not_stand_in_each_others_way(backend: &mut impl Backend) {
@@ -57,25 +58,27 @@ fn subjects_do_not_stand_in_each_others_way(backend: &mut impl Backend) {
     stored(backend.publish(Message::new(&b, "b1").after(0)));
     stored(backend.publish(Message::new(&b, "b2")));
     stored(backend.publish(Message::new(&a, "a2").after(first)));
-    assert_eq!(bodies(backend, Stream::History, &a, 0), ["a1", "a2"]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &a, 0), ["a1", "a2"]);
 }
 
 fn after_a_purge_the_subject_is_new(backend: &mut impl Backend) {
     let (a, b) = (history("a"), history("b"));
     let last = stored(backend.publish(Message::new(&a, "a1")));
     stored(backend.publish(Message::new(&b, "b1")));
-    backend.purge_subject(Stream::History, &a);
+    backend.purge_subject(Stream::History(Shard::FIRST), &a);
     let late = backend.publish(Message::new(&a, "late").after(last));
     assert_eq!(late, Err(Refusal::WrongLastSequence));
     let again = stored(backend.publish(Message::new(&a, "a2").after(0)));
     assert!(again > last + 1, "sequences are not given out twice");
-    assert_eq!(bodies(backend, Stream::History, &a, 0), ["a2"]);
-    assert_eq!(bodies(backend, Stream::History, &b, 0), ["b1"]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &a, 0), ["a2"]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &b, 0), ["b1"]);
 }
 
 fn a_repeat_is_recognised_by_its_id(backend: &mut impl Backend) {
     let namespace = Namespace::default();
-    let task = |queue: &str, id: &str| Message::new(subject::task(&namespace, &name(queue)), "x").with_id(id);
+    let task = |queue: &str, id: &str| {
+        Message::new(subject::task(&namespace, &name(queue), Shard::FIRST), "x").with_id(id)
+    };
     let first = stored(backend.publish(task("q", "run/1/1")));
     let repeat = backend.publish(task("q", "run/1/1"));
     assert_eq!(repeat, Ok(Acked { sequence: first, duplicate: true }));
@@ -83,8 +86,12 @@ fn a_repeat_is_recognised_by_its_id(backend: &mut impl Backend) {
     assert_eq!(backend.publish(task("other", "run/1/1")), repeat);
     let second = stored(backend.publish(task("q", "run/1/2")));
     assert_eq!(second, first + 1, "a repeat takes no sequence");
-    assert_eq!(backend.read(Stream::Tasks, &subject::all_tasks(&namespace), 0, 9).len(), 2);
-    let ids: Vec<_> = backend.read(Stream::Tasks, &subject::all_tasks(&namespace), 0, 9);
+    assert_eq!(
+        backend.read(Stream::Tasks(Shard::FIRST), &subject::all_tasks(&namespace, Shard::FIRST), 0, 9).len(),
+        2
+    );
+    let ids: Vec<_> =
+        backend.read(Stream::Tasks(Shard::FIRST), &subject::all_tasks(&namespace, Shard::FIRST), 0, 9);
     let ids: Vec<_> = ids.into_iter().filter_map(|it| it.message_id).collect();
     assert_eq!(ids, ["run/1/1", "run/1/2"]);
 }
@@ -104,17 +111,17 @@ fn messages_are_read_in_order_from_a_sequence(backend: &mut impl Backend) {
         sequences.push(stored(backend.publish(Message::new(subject, number.to_string()))));
     }
     assert!(sequences.is_sorted());
-    assert_eq!(backend.last_sequence(Stream::History), sequences[19]);
+    assert_eq!(backend.last_sequence(Stream::History(Shard::FIRST)), sequences[19]);
     let even = history("even");
-    assert_eq!(bodies(backend, Stream::History, &even, sequences[14]), ["14", "16", "18"]);
-    assert_eq!(bodies(backend, Stream::History, &even, sequences[15]), ["16", "18"]);
-    assert_eq!(bodies(backend, Stream::History, &even, sequences[19] + 1), [""; 0]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &even, sequences[14]), ["14", "16", "18"]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &even, sequences[15]), ["16", "18"]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &even, sequences[19] + 1), [""; 0]);
     let all = subject::all_histories(&Namespace::default());
-    assert_eq!(bodies(backend, Stream::History, &all, sequences[17]), ["17", "18", "19"]);
-    let few = backend.read(Stream::History, &all, 0, 3);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &all, sequences[17]), ["17", "18", "19"]);
+    let few = backend.read(Stream::History(Shard::FIRST), &all, 0, 3);
     assert_eq!(few.iter().map(|it| it.sequence).collect::<Vec<_>>(), sequences[..3]);
     assert_eq!(few[1].subject, history("odd"));
-    assert_eq!(bodies(backend, Stream::History, &history("nobody"), 0), [""; 0]);
+    assert_eq!(bodies(backend, Stream::History(Shard::FIRST), &history("nobody"), 0), [""; 0]);
 }
 
 fn trimming_keeps_sequences_and_the_rest(backend: &mut impl Backend) {

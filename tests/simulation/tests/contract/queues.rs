@@ -1,6 +1,7 @@
 //! Work queues: who gets a task, how often, and when it is gone.
 
 use stepwell_shared::ids::{Name, Namespace};
+use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 use stepwell_simulation::backend::{Handed, Message};
 
@@ -23,7 +24,7 @@ cases! {
 }
 
 fn add(backend: &mut impl Backend, queue: &Name, body: &str) {
-    let subject = subject::task(&Namespace::default(), queue);
+    let subject = subject::task(&Namespace::default(), queue, Shard::FIRST);
     backend.publish(Message::new(subject, body).with_id(body)).expect("it is stored");
 }
 
@@ -41,7 +42,9 @@ fn queue(backend: &mut impl Backend, tasks: &[&str]) -> Name {
 }
 
 fn lying(backend: &mut impl Backend) -> usize {
-    backend.read(Stream::Tasks, &subject::all_tasks(&Namespace::default()), 0, 99).len()
+    backend
+        .read(Stream::Tasks(Shard::FIRST), &subject::all_tasks(&Namespace::default(), Shard::FIRST), 0, 99)
+        .len()
 }
 
 fn tasks_are_handed_out_once_in_order(backend: &mut impl Backend) {
@@ -62,7 +65,7 @@ fn an_acknowledged_task_is_gone_for_good(backend: &mut impl Backend) {
     assert_eq!(shown(&backend.pull(&queue, 2, 1)), [""; 0]);
     assert_eq!(lying(backend), 0);
     // And still known by its id.
-    let subject = subject::task(&Namespace::default(), &queue);
+    let subject = subject::task(&Namespace::default(), &queue, Shard::FIRST);
     let again = backend.publish(Message::new(subject, "a").with_id("a")).expect("an answer");
     assert!(again.duplicate);
     assert_eq!(again.sequence, tasks[0].sequence);
