@@ -1,4 +1,4 @@
-"""An activity worker without an SDK: `python3 worker.py [QUEUE]`. Needs nats-py and nothing else."""
+"""An activity worker without an SDK, of a namespace with one shard: `python3 worker.py [QUEUE]`. Needs only nats-py."""
 import asyncio, json, os, re, sys, time, nats
 from nats.js.api import ConsumerConfig
 

@@ -67,7 +67,7 @@ fn regressed(stream: Stream, last_sequence: u64, seen: u64) -> String {
             .to_owned(),
     };
     format!(
-        "the {stream:?} stream ends at {last_sequence}, but {seen} was already seen in it: acknowledged messages \
+        "the {stream} stream ends at {last_sequence}, but {seen} was already seen in it: acknowledged messages \
          are gone, or the stream was made anew. Nothing was changed. Restore the stream; or, if the loss is \
          accepted, {remedy}"
     )

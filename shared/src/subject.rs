@@ -4,6 +4,8 @@
 //! `=XX`, two upper-case hexadecimal digits. There is exactly one spelling of each id; others are
 //! refused, because they would be second subjects for the same workflow.
 
+use std::fmt;
+
 use thiserror::Error;
 
 use crate::error_code::ErrorCode;
@@ -28,13 +30,20 @@ impl Stream {
     /// The stream's name in `namespace`.
     #[must_use]
     pub fn name(self, namespace: &Namespace) -> String {
-        let (suffix, shard) = match self {
+        format!("STEPWELL_{namespace}_{self}")
+    }
+}
+
+/// As it is called in every namespace, such as `TASKS_2`.
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, shard) = match self {
             Self::Events => ("EVENTS", Shard::FIRST),
-            Self::History(shard) => ("HISTORY", shard),
-            Self::Tasks(shard) => ("TASKS", shard),
+            Self::History(shard) => ("HISTORY", *shard),
+            Self::Tasks(shard) => ("TASKS", *shard),
             Self::Rejected => ("REJECTED", Shard::FIRST),
         };
-        shard.name(format!("STEPWELL_{namespace}_{suffix}"), '_')
+        f.write_str(&shard.name(name.to_owned(), '_'))
     }
 }
 

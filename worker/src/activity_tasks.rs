@@ -25,7 +25,7 @@ use crate::consumer_watch;
 use crate::given_before::GivenBefore;
 use crate::pull_requests::PullRequests;
 use crate::pull_words::{GivenOut, Word, meaning};
-use crate::queue_shards::Readiness;
+use crate::queue_shards::{FIRST_RETRY, LONGEST_RETRY, Readiness};
 
 /// How often requests are looked over for what went wrong without a word.
 const TICK: Duration = Duration::from_secs(1);
@@ -43,10 +43,6 @@ const UNTOLD: Duration = Duration::from_millis(250);
 
 /// Longest such look.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// First and longest wait between two tries to find or make the queue's consumer.
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// Longest wait for the server to confirm that nothing more comes.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -16,9 +16,9 @@ use crate::activity_tasks::ActivityTasks;
 use crate::given_before::GivenBefore;
 use crate::{consumer_watch, roll_call};
 
-/// First and longest wait between two tries to find the namespace.
-const FIRST_RETRY: Duration = Duration::from_millis(250);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// First and longest wait between two tries to find the namespace, or the queue's consumer.
+pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(250);
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// What is known of the queue in each shard; there is one for each that there may be.
 #[derive(Debug)]

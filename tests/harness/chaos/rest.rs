@@ -187,7 +187,7 @@ pub(crate) async fn all_messages(
     let connection = client.connection();
     let verb = format!("STREAM.INFO.{}", stream.name(connection.namespace()));
     let info = connection.api::<Value>(verb, &()).await;
-    let info = info.map_err(|error| format!("{stream:?} cannot be looked at: {error}"))?;
+    let info = info.map_err(|error| format!("{stream} cannot be looked at: {error}"))?;
     let empty = info["state"]["messages"] == 0;
     let last = if empty { 0 } else { info["state"]["last_seq"].as_u64().unwrap_or(0) };
     let mut messages = Vec::new();
@@ -195,7 +195,7 @@ pub(crate) async fn all_messages(
     let began = Instant::now();
     loop {
         let page = read_page(client.connection(), stream, subject, next).await;
-        let page = page.map_err(|error| format!("{stream:?} cannot be read: {error}"))?;
+        let page = page.map_err(|error| format!("{stream} cannot be read: {error}"))?;
         for message in page.messages {
             next = message.sequence + 1;
             let subject = message.headers.as_ref().and_then(|headers| headers.get("Nats-Subject"));
@@ -207,7 +207,7 @@ pub(crate) async fn all_messages(
         }
         if began.elapsed() > REPLICA_WAIT {
             return Err(format!(
-                "message {last} of {stream:?} did not come; the last that came is before {next}"
+                "message {last} of {stream} did not come; the last that came is before {next}"
             ));
         }
         if !page.more {
