@@ -231,9 +231,8 @@ impl Connection {
             let info: async_nats::jetstream::stream::Info =
                 self.api(format!("STREAM.INFO.{name}"), &()).await?;
             let Some(text) = info.config.metadata.get(SHARDS_METADATA) else { return Ok(Shards::ONE) };
-            let shards = text.parse().ok().and_then(|count: u32| Shards::try_from(count).ok());
-            shards.ok_or_else(|| {
-                JetStreamError::Other(format!("the metadata of {name} say {text:?} for {SHARDS_METADATA}"))
+            text.parse().map_err(|error| {
+                JetStreamError::Other(format!("{SHARDS_METADATA} in the metadata of {name}: {error}"))
             })
         };
         self.0.shards.get_or_try_init(ask).await.copied()

@@ -4,6 +4,8 @@
 //! each time: several streams are written at the same time, by several leaders in a cluster. The first one is called as
 //! if it were the only one.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::partition::partition_of_token;
@@ -69,6 +71,16 @@ impl TryFrom<u32> for Shards {
     }
 }
 
+impl FromStr for Shards {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let count: u32 =
+            text.parse().map_err(|error| format!("{text:?} is not a number of shards: {error}"))?;
+        Self::try_from(count).map_err(|error| error.to_string())
+    }
+}
+
 impl From<Shards> for u32 {
     fn from(shards: Shards) -> Self {
         shards.0
@@ -109,7 +121,11 @@ mod tests {
         for count in [0, MAX_SHARDS + 1, u32::MAX] {
             assert_eq!(Shards::try_from(count), Err(InvalidShards(count)));
         }
+        for text in ["", "0", "-1", "17", "two"] {
+            assert!(text.parse::<Shards>().is_err(), "{text}");
+        }
         let most = Shards::try_from(MAX_SHARDS).unwrap();
+        assert_eq!("16".parse(), Ok(most));
         assert_eq!(most.all().len(), 16);
         assert_eq!(most.all().next_back().and_then(Shard::number), Some(16));
         assert_eq!(Shards::default().all().collect::<Vec<_>>(), [Shard::FIRST]);

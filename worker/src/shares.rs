@@ -17,11 +17,12 @@ pub(crate) struct Shares {
 impl Shares {
     /// How many of `free` slots may be asked for of a shard, those included that are.
     pub(crate) fn of(&self, shard: Shard, free: usize) -> usize {
-        let others = |other: &usize| *other != shard.index() && self.asked[*other].is_some();
-        let others: Vec<usize> = (0..self.asked.len()).filter(others).collect();
-        let asked_of_others: usize = others.iter().filter_map(|other| self.asked[*other]).sum();
-        let shards = others.len() + 1;
-        let before = others.iter().filter(|other| self.rank(**other) < self.rank(shard.index())).count();
+        let (mut shards, mut before, mut asked_of_others) = (1, 0, 0);
+        for (other, asked) in self.others(shard) {
+            shards += 1;
+            before += usize::from(self.rank(other) < self.rank(shard.index()));
+            asked_of_others += asked;
+        }
         let share = free / shards + usize::from(before < free % shards);
         share.min(free.saturating_sub(asked_of_others))
     }
@@ -42,8 +43,13 @@ impl Shares {
 
     /// Whether other shards than this one may be asked for more.
     pub(crate) fn others_may_ask(&self, shard: Shard, free: usize) -> bool {
-        let others = (0..self.asked.len()).any(|other| other != shard.index() && self.asked[other].is_some());
-        others && free > self.asked.iter().flatten().sum()
+        self.others(shard).next().is_some() && free > self.asked.iter().flatten().sum()
+    }
+
+    /// What each other shard is asked for.
+    fn others(&self, shard: Shard) -> impl Iterator<Item = (usize, usize)> {
+        let all = self.asked.iter().enumerate().filter_map(|(other, asked)| Some((other, (*asked)?)));
+        all.filter(move |(other, _)| *other != shard.index())
     }
 
     fn rank(&self, shard: usize) -> usize {

@@ -108,7 +108,7 @@ impl Slots {
         more
     }
 
-    /// Nothing is asked for of a shard for now; others have its share.
+    /// Nothing is asked for of a shard until the next [`Slots::ask`]; others have its share.
     pub(crate) fn ask_nothing(&self, shard: Shard) {
         let mut shares = self.shares();
         shares.set(shard, None);

@@ -40,7 +40,7 @@ struct PrintArgs {
     user: Option<Name>,
 
     /// How many shards the namespace has, if it is not one
-    #[arg(long, env = "STEPWELL_SHARDS", value_name = "NUMBER", default_value = "1", value_parser = parse_shards)]
+    #[arg(long, env = "STEPWELL_SHARDS", value_name = "NUMBER", default_value = "1")]
     shards: Shards,
 
     /// For a server's configuration file, or as commands of nsc
@@ -87,11 +87,6 @@ pub(crate) fn run(args: AuthArgs, namespace: &Namespace) -> Result<(), Failure> 
         (_, FormName::Nsc, users) => permissions::nsc_of_all(users, namespace, args.shards),
     };
     output::print(&text)
-}
-
-fn parse_shards(text: &str) -> Result<Shards, String> {
-    let count: u32 = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
-    Shards::try_from(count).map_err(|error| error.to_string())
 }
 
 fn users(args: &PrintArgs) -> Result<Vec<User>, Failure> {
