@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use stepwell_connection::crash::{self, Boundary};
 use stepwell_connection::provision::ensure_queue;
 use stepwell_connection::{Ack, PendingAck, PublishError};
@@ -201,17 +200,11 @@ fn timer_message(shell: &Shell, id: &WorkflowId, write: TimerWrite) -> Outgoing 
 /// this process may not act any more; a successor finds out what is missing.
 pub(crate) async fn confirm(shell: &Shell, sent: Vec<Sent>) -> bool {
     let mut all = true;
-    let mut waiting: FuturesUnordered<_> = sent
-        .into_iter()
-        .map(|Sent { message, ack }| async move {
-            let outcome = match ack {
-                Ok(pending) => pending.await,
-                Err(error) => Err(error),
-            };
-            (message, outcome)
-        })
-        .collect();
-    while let Some((message, outcome)) = waiting.next().await {
+    for Sent { message, ack } in sent {
+        let outcome = match ack {
+            Ok(pending) => pending.await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = outcome
             && !Box::pin(repeat(shell, &message, error)).await
         {

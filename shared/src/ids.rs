@@ -257,8 +257,10 @@ fn check_free_text(what: &'static str, text: &str) -> Result<(), InvalidId> {
 
 fn check_name(what: &'static str, text: &str) -> Result<(), InvalidId> {
     check_length(what, text, MAX_NAME_BYTES)?;
-    let bad = text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-')));
-    match bad {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let bad = text.bytes().position(|byte| !allowed(byte));
+    // What precedes it is ASCII, so that a character begins there.
+    match bad.and_then(|at| text[at..].chars().next()) {
         None => Ok(()),
         Some(character) => Err(InvalidId::Character {
             what,

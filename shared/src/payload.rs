@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 /// One JSON value, as text, cheap to clone.
 #[derive(Clone)]
-pub struct Payload(Arc<RawValue>);
+pub struct Payload(Arc<Box<RawValue>>);
 
 impl Payload {
     /// Encodes `value`.
@@ -20,7 +20,7 @@ impl Payload {
     /// # Errors
     /// When `value` has no JSON form, such as a map with keys that are not strings.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        Ok(Self(Arc::from(serde_json::value::to_raw_value(value)?)))
+        Ok(Self(Arc::new(serde_json::value::to_raw_value(value)?)))
     }
 
     /// Decodes into `T`.
@@ -36,13 +36,13 @@ impl Payload {
     /// # Errors
     /// When `text` is not exactly one JSON value.
     pub fn from_json(text: String) -> Result<Self, serde_json::Error> {
-        Ok(Self(Arc::from(RawValue::from_string(text)?)))
+        Ok(Self(Arc::new(RawValue::from_string(text)?)))
     }
 
     /// JSON `null`: the input of what takes no input.
     #[must_use]
     pub fn null() -> Self {
-        Self(Arc::from(RawValue::NULL.to_owned()))
+        Self(Arc::new(RawValue::NULL.to_owned()))
     }
 
     /// The JSON text.
@@ -93,12 +93,12 @@ impl std::fmt::Debug for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.as_ref().serialize(serializer)
+        self.0.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Payload {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Arc::from(Box::<RawValue>::deserialize(deserializer)?)))
+        Ok(Self(Arc::new(Box::deserialize(deserializer)?)))
     }
 }

@@ -451,6 +451,9 @@ pub fn partition_timers(partition: u32) -> String {
 #[must_use]
 pub fn escape(text: &str) -> String {
     use std::fmt::Write as _;
+    if text.bytes().all(plain) {
+        return text.to_owned();
+    }
     let mut token = String::with_capacity(text.len());
     for byte in text.bytes() {
         if plain(byte) {
@@ -465,6 +468,9 @@ pub fn escape(text: &str) -> String {
 /// Reads a token written by [`escape`]; `None` when it is not the one spelling of a text.
 #[must_use]
 pub fn unescape(token: &str) -> Option<String> {
+    if token.bytes().all(plain) {
+        return Some(token.to_owned());
+    }
     let mut bytes = Vec::with_capacity(token.len());
     let mut rest = token.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {

@@ -20,6 +20,14 @@ const OLDEST_VARIABLE: &str = "STEPWELL_NATS_SERVER_OLDEST";
 /// Until when the run on the oldest server may begin, in seconds since 1970. Later it is left out.
 const UNTIL_VARIABLE: &str = "STEPWELL_OLDEST_UNTIL";
 
+/// How many tests run at the same time; what the test harness itself reads.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+
+/// Two for each core, and one more: most tests wait for servers, leases and timers, and leave a core free then.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from) * 2 + 1
+}
+
 /// The tests of whole processes, of the connection, the worker and the orchestrator with a server.
 const WITH_SERVER: [&str; 4] = ["end_to_end", "with_server", "plain_nats", "limits"];
 
@@ -35,6 +43,9 @@ const TARGETS: [&str; 7] = ["--lib", "--doc", "--bin", "--test", "--example", "-
 /// Runs the tests; `rest` goes to `cargo test`.
 pub(crate) fn test(rest: &[String]) -> Result<()> {
     let mut variables: Vec<(&str, PathBuf)> = vec![(SERVER_VARIABLE, nats_server::any()?)];
+    if env::var_os(THREADS_VARIABLE).is_none() {
+        variables.push((THREADS_VARIABLE, threads().to_string().into()));
+    }
     let oldest = match env::var_os(OLDEST_VARIABLE) {
         Some(path) => Ok(PathBuf::from(path)),
         None => nats_server::private_copy(OLDEST),

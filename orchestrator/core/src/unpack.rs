@@ -7,7 +7,8 @@ use stepwell_shared::error_code::ErrorCode;
 use stepwell_shared::headers::PACK;
 use stepwell_shared::pack::PackIndex;
 use stepwell_shared::packed_report::split;
-use stepwell_shared::subject::{self, EventAddress, parse_stored_event};
+use stepwell_shared::partition::partition_of_token;
+use stepwell_shared::subject::parse_stored_event;
 
 use crate::decode::Refusal;
 
@@ -51,8 +52,11 @@ pub fn unpack(
             quoted(header)
         ),
     })?;
+    let prefix_end = subject.match_indices('.').nth(3).map_or(subject.len(), |(at, _)| at);
+    let prefix = &subject[..prefix_end];
+    let partition = prefix.rsplit('.').next().unwrap_or_default();
     let reports = index.bodies().enumerate().map(|(place, (_, range))| {
-        match alone(subject, &body[range.clone()], partitions) {
+        match alone(prefix, partition, &body[range.clone()], partitions) {
             Ok((subject, at)) => {
                 PackedReport { place, subject: Ok(subject), body: range.start + at..range.end }
             }
@@ -62,8 +66,9 @@ pub fn unpack(
     Ok(reports.collect())
 }
 
-/// The subject of the report alone, and how many bytes precede it.
-fn alone(pack: &str, joined: &[u8], partitions: u32) -> Result<(String, usize), Refusal> {
+/// The subject of the report alone, and how many bytes precede it. `prefix` are the tokens of the pack's subject before
+/// its workflow id, the last of which is `partition`.
+fn alone(prefix: &str, partition: &str, joined: &[u8], partitions: u32) -> Result<(String, usize), Refusal> {
     let malformed = |message: String| Refusal { code: ErrorCode::MalformedBody, message };
     let (end, at) = split(joined).ok_or_else(|| {
         let found = String::from_utf8_lossy(joined);
@@ -72,18 +77,23 @@ fn alone(pack: &str, joined: &[u8], partitions: u32) -> Result<(String, usize), 
             quoted(&found)
         ))
     })?;
-    let tokens: Vec<&str> = pack.split('.').take(4).collect();
-    let subject = format!("{}.{end}", tokens.join("."));
-    let read = parse_stored_event(&subject);
-    let (id, address) = read.map_err(|error| Refusal { code: error.code, message: error.to_string() })?;
-    let EventAddress::Report { .. } = address else {
-        return Err(malformed(format!("only reports go in packs, and this is none: {:?}", quoted(end))));
+    let subject = [prefix, ".", end].concat();
+    // Whether its tokens are what they must be is seen when the report is read.
+    let id = match end.split('.').collect::<Vec<_>>()[..] {
+        [id, "activity", run, step] if (run, step) != ("-", "pack") => id,
+        _ => {
+            return Err(match parse_stored_event(&subject) {
+                Err(error) => Refusal { code: error.code, message: error.to_string() },
+                Ok(_) => malformed(format!("only reports go in packs, and this is none: {:?}", quoted(end))),
+            });
+        }
     };
-    let (found, right) = (tokens.last().copied().unwrap_or_default(), subject::partition(&id, partitions));
-    if found != right.to_string() {
+    let right = partition_of_token(id, partitions);
+    if partition.parse() != Ok(right) {
         return Err(malformed(format!(
-            "workflow `{id}` is of partition {right} and its report lies in a pack of partition {found}; only reports \
-             of tasks with the same `partition` go together"
+            "workflow `{}` is of partition {right} and its report lies in a pack of partition {partition}; only \
+             reports of tasks with the same `partition` go together",
+            quoted(id)
         )));
     }
     Ok((subject, at))
@@ -97,6 +107,7 @@ fn quoted(text: &str) -> String {
 mod tests {
     use stepwell_shared::ids::{Namespace, RunId, StepId, WorkflowId};
     use stepwell_shared::packed_report::join;
+    use stepwell_shared::subject;
 
     use super::*;
 
