@@ -345,6 +345,10 @@ pub struct AttemptRequest {
     pub attempt: u32,
     /// The task's token.
     pub token: String,
+    /// Whether only the run is asked about: reports are not looked for then, which is much less work. An orchestrator
+    /// that does not know this looks for them all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub run_only: bool,
 }
 
 /// Answer of `api.attempt`.

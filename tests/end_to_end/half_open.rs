@@ -15,6 +15,12 @@ use stepwell_tests::workflows::waiting::{NUMBER, collects};
 
 use crate::stage::{Cache, PROGRAM, Stage, owns, result};
 
+/// The number of the connection on which an orchestrator says that it is alive.
+const PULSE: usize = 0;
+
+/// The number of the one on which it does its work.
+const WORK: usize = 1;
+
 /// Two orchestrators that share the partitions, the first of them behind a link, and a worker.
 struct Two {
     stage: Stage,
@@ -111,8 +117,7 @@ async fn another_orchestrator_takes_over_behind_whose_link_nothing_passes() {
 #[tokio::test]
 async fn another_orchestrator_takes_over_when_only_the_connection_for_work_hangs() {
     let Two { stage, addresses, first, link } = Two::start("half-open-work").await;
-    // Its first connection is the one on which it says that it is alive.
-    hold_as(&link, Condition::half_open().sparing(1)).await;
+    hold_as(&link, Condition::half_open().sparing(PULSE)).await;
     owns(&addresses[1], 16.0).await;
     let meanwhile = stage.cluster.client.start(chain, "meanwhile", 3).await.expect("it starts");
     assert_eq!(result(&meanwhile).await.len(), 3);
@@ -122,6 +127,40 @@ async fn another_orchestrator_takes_over_when_only_the_connection_for_work_hangs
     }
     first.stop().await;
     stage.finish().await;
+}
+
+#[tokio::test]
+async fn another_orchestrator_takes_over_from_one_that_cannot_say_that_it_is_alive() {
+    let Two { stage, addresses, first, link } = Two::start("half-open-pulse").await;
+    hold_as(&link, Condition::half_open().sparing(WORK)).await;
+    owns(&addresses[1], 16.0).await;
+    let meanwhile = stage.cluster.client.start(chain, "meanwhile", 3).await.expect("it starts");
+    assert_eq!(result(&meanwhile).await.len(), 3);
+    notices(&addresses[0]).await;
+    link.set(Condition::default());
+    ready(&addresses[0]).await;
+    for address in &addresses {
+        owns(address, 8.0).await;
+    }
+    first.stop().await;
+    stage.finish().await;
+}
+
+#[tokio::test]
+async fn an_activity_stops_whose_run_was_closed_while_its_worker_was_cut_off() {
+    let cluster = Cluster::start("closed-meanwhile", PROGRAM).await;
+    let orchestrator = cluster.orchestrator().await;
+    let (link, url) = cluster.link().await;
+    let worker = cluster.worker(&Cache::Warm.worker().through(&url)).await;
+    let call = Call { start_to_close: Some(24 * 3_600_000), ..Call::of("wait_at", json!("gate")) };
+    let run = cluster.client.start(one_activity, "run", call).await.expect("it starts");
+    until("it is at work", || cluster.ledger.count("run", "wait_at", Phase::Started) == 1).await;
+    link.set(Condition::cut());
+    until("it is cut off", || link.counted().reset > 0).await;
+    run.terminate("enough").await.expect("it is open");
+    link.set(Condition::default());
+    until("it has stopped", || cluster.ledger.count("run", "wait_at", Phase::Cancelled) == 1).await;
+    Stage { cluster, orchestrator, worker }.finish().await;
 }
 
 #[tokio::test]

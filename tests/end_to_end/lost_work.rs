@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use stepwell_shared::headers::REPEATED;
 use stepwell_shared::ids::Namespace;
 use stepwell_shared::subject::Stream;
 use stepwell_tests::cluster::{Cluster, shards};
@@ -37,6 +38,11 @@ async fn a_task_that_somebody_removed_is_published_again() {
         http::metric(&body, "stepwell_recovered_total", &["what=\"task\""]).filter(|found| *found >= 1.0)
     };
     eventually("the loss is noticed", found).await;
+    // Whoever gets it is told that it may have been there before, and asks what became of it.
+    let (_, again) = eventually("the task again", || cluster.last_task()).await;
+    assert!(again.sequence > task.sequence);
+    assert_eq!(task.headers.get(REPEATED), None);
+    assert_eq!(again.headers.get(REPEATED).map(|value| value.as_str()), Some("1"));
     let worker = cluster.worker(&Cache::Warm.worker()).await;
     assert_eq!(result(&run).await.len(), 2);
     // What is merely slow is left alone: it lies on TASKS while somebody is at it.

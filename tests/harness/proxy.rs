@@ -48,8 +48,8 @@ pub struct Condition {
     pub down: Traffic,
     /// Every connection is reset, and new ones are, too.
     pub cut: bool,
-    /// How many connections are left alone, in the order in which they were made.
-    pub spared: usize,
+    /// The connection that is left alone, by its number in the order in which they were made, from 0.
+    pub spared: Option<usize>,
 }
 
 impl Condition {
@@ -72,15 +72,15 @@ impl Condition {
         Self { cut: true, ..Self::default() }
     }
 
-    /// The same, but for the connections that were made first.
+    /// The same, but for the connection with this number, from 0.
     #[must_use]
-    pub fn sparing(self, spared: usize) -> Self {
-        Self { spared, ..self }
+    pub fn sparing(self, number: usize) -> Self {
+        Self { spared: Some(number), ..self }
     }
 
     /// What it is for the connection with this number, from 0.
     fn of(self, number: usize) -> Self {
-        if number < self.spared { Self::default() } else { self }
+        if self.spared == Some(number) { Self::default() } else { self }
     }
 }
 

@@ -107,7 +107,7 @@ impl ActivitySide {
         }
         // From here on the server is told that somebody is at it.
         let place = (shard, given_out.sequence);
-        let entry = self.running.enter(&task.run_id, task.step, task.attempt, ack.clone(), place);
+        let entry = self.running.enter(&task, ack.clone(), place);
         if !wanted(self, &task).await {
             self.metrics.not_wanted.inc();
             return self.answer(&ack, ACK).await;

@@ -121,6 +121,7 @@ mod activity_outcome;
 mod activity_runner;
 mod activity_tasks;
 mod announcer;
+mod closed_runs;
 mod consumer_watch;
 mod error;
 mod given_before;

@@ -42,8 +42,15 @@ pub(crate) async fn attempt(connection: &Connection, task: &ActivityTask) -> Res
         step: task.step,
         attempt: task.attempt,
         token: task.token.clone(),
+        run_only: false,
     };
     ask(connection, "attempt", &request, ATTEMPT_TIMEOUT).await
+}
+
+/// Whether the run that an attempt is of is closed.
+pub(crate) async fn run_closed(connection: &Connection, request: &AttemptRequest) -> Result<bool, AskError> {
+    let answer: AttemptAnswer = ask(connection, "attempt", request, ATTEMPT_TIMEOUT).await?;
+    Ok(answer.run_closed)
 }
 
 /// The records of a workflow task's run, as far as they are there: all that the worker holds in memory while it

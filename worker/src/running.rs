@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
-use stepwell_shared::ids::{RunId, StepId};
+use stepwell_shared::api::AttemptRequest;
+use stepwell_shared::ids::{RunId, StepId, WorkflowId};
 use stepwell_shared::shard::Shard;
+use stepwell_shared::task::ActivityTask;
 use tokio_util::sync::CancellationToken;
 
 /// How many cancelled steps are remembered for tasks that come later. The orchestrator repeats a
@@ -47,6 +49,8 @@ pub(crate) enum Known {
 
 #[derive(Debug)]
 struct Attempt {
+    workflow_id: WorkflowId,
+    token: String,
     ack: Subject,
     /// Where the task lies.
     shard: Shard,
@@ -97,20 +101,26 @@ impl RunningAttempts {
     /// Enters an attempt. If its step was cancelled before, it is told to stop from the beginning.
     pub(crate) fn enter(
         &self,
-        run_id: &RunId,
-        step: StepId,
-        attempt: u32,
+        task: &ActivityTask,
         ack: Subject,
         (shard, sequence): (Shard, u64),
     ) -> Entry<'_> {
         let stop = Arc::new(Stop::default());
         let mut inner = self.lock();
-        if inner.cancelled.contains(&(run_id.clone(), step)) {
+        if inner.cancelled.contains(&(task.run_id.clone(), task.step)) {
             stop.ask_for_run();
         }
-        let key = (run_id.clone(), step, attempt);
-        let entered =
-            Attempt { ack, shard, sequence, since: Instant::now(), decided: false, stop: Arc::clone(&stop) };
+        let key = (task.run_id.clone(), task.step, task.attempt);
+        let entered = Attempt {
+            workflow_id: task.workflow_id.clone(),
+            token: task.token.clone(),
+            ack,
+            shard,
+            sequence,
+            since: Instant::now(),
+            decided: false,
+            stop: Arc::clone(&stop),
+        };
         inner.attempts.insert(key.clone(), entered);
         Entry { attempts: self, key, stop }
     }
@@ -159,6 +169,35 @@ impl RunningAttempts {
         old.map(|attempt| attempt.ack.clone()).collect()
     }
 
+    /// What to ask of the runs of attempts which have run for at least `age` and were not told to stop; of each run once.
+    pub(crate) fn runs(&self, age: Duration) -> Vec<(RunId, AttemptRequest)> {
+        let inner = self.lock();
+        let mut runs: Vec<(RunId, AttemptRequest)> = Vec::new();
+        for ((run_id, step, number), attempt) in &inner.attempts {
+            let old = attempt.since.elapsed() >= age && !attempt.stop.token.is_cancelled();
+            if old && runs.last().is_none_or(|(last, _)| last != run_id) {
+                let request = AttemptRequest {
+                    id: attempt.workflow_id.to_string(),
+                    run_id: run_id.to_string(),
+                    step: *step,
+                    attempt: *number,
+                    token: attempt.token.clone(),
+                    run_only: true,
+                };
+                runs.push((run_id.clone(), request));
+            }
+        }
+        runs
+    }
+
+    /// Tells every attempt of a run to stop. Returns how many were not told before.
+    pub(crate) fn cancel_run(&self, run_id: &RunId) -> usize {
+        let inner = self.lock();
+        let attempts = inner.attempts.iter().filter(|((of, ..), _)| of == run_id);
+        let untold = attempts.filter(|(_, attempt)| !attempt.stop.token.is_cancelled());
+        untold.map(|(_, attempt)| attempt.stop.ask_for_run()).count()
+    }
+
     /// Sequence numbers of a shard's tasks that are held here; of what is not decided only if `undecided`.
     pub(crate) fn tasks(&self, shard: Shard, undecided: bool) -> Vec<u64> {
         let inner = self.lock();
@@ -203,6 +242,7 @@ impl Drop for Entry<'_> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use stepwell_shared::shard::Shards;
 
     use super::*;
@@ -212,7 +252,13 @@ mod tests {
     }
 
     fn enter(running: &RunningAttempts, n: usize, step: StepId, attempt: u32) -> Entry<'_> {
-        running.enter(&run(n), step, attempt, Subject::from_static("ack"), (Shard::FIRST, n as u64))
+        let task = json!({
+            "v": 1, "workflow_id": "w", "workflow_type": "t", "run_id": run(n), "step": step, "attempt": attempt,
+            "type": "a", "input": null, "idempotency_key": "k", "token": format!("token-{n}"),
+            "scheduled_at_ms": 0,
+        });
+        let task = serde_json::from_str(&task.to_string()).unwrap();
+        running.enter(&task, Subject::from_static("ack"), (Shard::FIRST, n as u64))
     }
 
     #[test]
@@ -264,5 +310,20 @@ mod tests {
             enter(&running, n + 2, StepId::Action(7), 1).reported();
         }
         assert_eq!(known(4), Known::No, "only so many are remembered");
+    }
+
+    #[test]
+    fn each_run_is_asked_about_once_until_its_attempts_are_told_to_stop() {
+        let running = RunningAttempts::default();
+        let entries = [(1, 7), (1, 8), (2, 7)].map(|(n, seq)| enter(&running, n, StepId::Action(seq), 1));
+        let asked = |age| -> Vec<String> {
+            running.runs(age).into_iter().map(|(_, request)| request.token).collect()
+        };
+        assert_eq!(asked(Duration::ZERO), ["token-1", "token-2"]);
+        assert!(asked(Duration::from_secs(3_600)).is_empty());
+        assert_eq!((running.cancel_run(&run(1)), running.cancel_run(&run(1))), (2, 0));
+        assert_eq!(asked(Duration::ZERO), ["token-2"]);
+        let told = entries.map(|entry| entry.stop.asked_by_run());
+        assert_eq!(told, [true, true, false]);
     }
 }

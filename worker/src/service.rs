@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::activity_runner::ActivitySide;
 use crate::announcer::{self, Announcer};
+use crate::closed_runs;
 use crate::error::WorkerError;
 use crate::keepalive;
 use crate::metric_definitions::Metrics;
@@ -168,6 +169,7 @@ impl Service {
             let cancellations = keepalive::subscribe(side).await.map_err(failed)?;
             background.spawn(keepalive::pass_on_cancellations(Arc::clone(side), cancellations));
             background.spawn(keepalive::keep_alive(Arc::clone(side)));
+            background.spawn(closed_runs::look(Arc::clone(side)));
             let (known, shards) = oneshot::channel();
             background.spawn(queue_shards::attend(Arc::clone(side), known));
             let (side, tracker) = (Arc::clone(side), attempts.clone());

@@ -113,6 +113,25 @@ fn a_restored_namespace_is_the_one_that_was_backed_up_and_is_not_restored_twice(
     run(&backup(&url, &folder("same-again"))).ok();
 }
 
+#[test]
+fn a_restore_that_lacks_a_lasting_key_of_the_bucket_owners_says_so() {
+    let directory = backed_up("lasting");
+    let manifest = directory.join("manifest.json");
+    let mut written: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    let lasting = written["lasting_keys"].as_u64().unwrap();
+    assert!(lasting > 1, "leases and checkpoints: {lasting}");
+    written["lasting_keys"] = (lasting + 1).into();
+    std::fs::write(&manifest, written.to_string()).unwrap();
+    let server = server();
+    let error = restore(&server.url(), &directory).failed(1);
+    let expected = format!("has {lasting} lasting keys, and should have {}", lasting + 1);
+    assert!(error.contains(&expected) && error.contains("orchestrators refuse to start"), "{error}");
+    let orchestrator = command(&server.url(), &["orchestrator", "--no-http"]).stderr(Stdio::null()).spawn();
+    let mut orchestrator = Process(orchestrator.unwrap());
+    let ended = eventually("its end", || orchestrator.0.try_wait().unwrap());
+    assert!(!ended.success(), "it does not start on what is not complete");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_or_incomplete_directory_is_refused_before_anything_is_written() {
     let directory = backed_up("damaged");

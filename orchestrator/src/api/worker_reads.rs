@@ -76,8 +76,11 @@ pub(super) async fn attempt(api: &Api, body: &[u8]) -> Result<AttemptAnswer, Api
         );
         return Err(api_error(ErrorCode::WrongToken, message));
     }
-    let reported =
-        reported(&api.connection, api.partitions, &id, &run_id, &request).await.map_err(unavailable)?;
+    let reported = if request.run_only {
+        Reported::Nothing {}
+    } else {
+        reported(&api.connection, api.partitions, &id, &run_id, &request).await.map_err(unavailable)?
+    };
     let summary = state_bucket::get(&api.connection, &id).await.map_err(unavailable)?;
     // A summary of another run may be an old one.
     let closed = summary.is_some_and(|summary| summary.run_id == run_id && summary.status.closed());

@@ -504,6 +504,7 @@ fn api() -> Vec<Example> {
                 step: StepId::Action(1),
                 attempt: 2,
                 token: "9f1c0b7a2d3e4f5061728394a5b6c7d8".into(),
+                run_only: true,
             },
         ),
         Example::one("AttemptAnswer", &AttemptAnswer { reported: Reported::Nothing {}, run_closed: false }),

@@ -5,6 +5,7 @@
 
 mod activities;
 mod client;
+mod closed_runs;
 mod encryption;
 mod end_to_end;
 mod fetching;
