@@ -43,6 +43,25 @@ impl Two {
         }
         Self { stage: Stage { cluster, orchestrator, worker }, addresses, first, link }
     }
+
+    /// Holds back what the first one says and hears on all connections but one. The other one takes over and goes on.
+    async fn loses_all_but(&self, spared: usize) {
+        hold_as(&self.link, Condition::half_open().sparing(spared)).await;
+        owns(&self.addresses[1], 16.0).await;
+        let meanwhile = self.stage.cluster.client.start(chain, "meanwhile", 3).await.expect("it starts");
+        assert_eq!(result(&meanwhile).await.len(), 3);
+    }
+
+    /// Lets everything pass again, and waits until both have their share. Then both end.
+    async fn shares_again(self) {
+        self.link.set(Condition::default());
+        ready(&self.addresses[0]).await;
+        for address in &self.addresses {
+            owns(address, 8.0).await;
+        }
+        self.first.stop().await;
+        self.stage.finish().await;
+    }
 }
 
 /// Holds everything back and waits until something was to be held.
@@ -116,34 +135,17 @@ async fn another_orchestrator_takes_over_behind_whose_link_nothing_passes() {
 
 #[tokio::test]
 async fn another_orchestrator_takes_over_when_only_the_connection_for_work_hangs() {
-    let Two { stage, addresses, first, link } = Two::start("half-open-work").await;
-    hold_as(&link, Condition::half_open().sparing(PULSE)).await;
-    owns(&addresses[1], 16.0).await;
-    let meanwhile = stage.cluster.client.start(chain, "meanwhile", 3).await.expect("it starts");
-    assert_eq!(result(&meanwhile).await.len(), 3);
-    link.set(Condition::default());
-    for address in &addresses {
-        owns(address, 8.0).await;
-    }
-    first.stop().await;
-    stage.finish().await;
+    let two = Two::start("half-open-work").await;
+    two.loses_all_but(PULSE).await;
+    two.shares_again().await;
 }
 
 #[tokio::test]
 async fn another_orchestrator_takes_over_from_one_that_cannot_say_that_it_is_alive() {
-    let Two { stage, addresses, first, link } = Two::start("half-open-pulse").await;
-    hold_as(&link, Condition::half_open().sparing(WORK)).await;
-    owns(&addresses[1], 16.0).await;
-    let meanwhile = stage.cluster.client.start(chain, "meanwhile", 3).await.expect("it starts");
-    assert_eq!(result(&meanwhile).await.len(), 3);
-    notices(&addresses[0]).await;
-    link.set(Condition::default());
-    ready(&addresses[0]).await;
-    for address in &addresses {
-        owns(address, 8.0).await;
-    }
-    first.stop().await;
-    stage.finish().await;
+    let two = Two::start("half-open-pulse").await;
+    two.loses_all_but(WORK).await;
+    notices(&two.addresses[0]).await;
+    two.shares_again().await;
 }
 
 #[tokio::test]
