@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::Subscriber;
+use async_nats::{Client, Subscriber};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use stepwell_connection::Connection;
@@ -34,6 +34,12 @@ async fn answering(server: &stepwell_nats_server::NatsServer) -> tokio::task::Jo
             reply(connection.client(), message.reply.unwrap(), wanted(&message.payload)).await.unwrap();
         }
     })
+}
+
+/// A client for a task that answers, which ends before its answers have arrived: the last handle of a connection takes
+/// with it what is not on its way yet.
+fn outliving(connection: &Connection) -> Client {
+    connection.client().clone()
 }
 
 /// As many bytes as the request says.
@@ -73,6 +79,7 @@ async fn requests_of_one_moment_go_together_and_each_gets_its_own_answer() {
     let server = server();
     let (connection, other) = (connect(&server).await, connect(&server).await);
     let mut messages = listen(&other).await;
+    let client = outliving(&other);
     let answering = tokio::spawn(async move {
         let mut packs = Vec::new();
         while packs.iter().sum::<usize>() < REQUESTS {
@@ -85,7 +92,7 @@ async fn requests_of_one_moment_go_together_and_each_gets_its_own_answer() {
             bodies.reverse();
             for (place, range) in bodies {
                 let to = message.reply.clone().unwrap();
-                reply_in_place(other.client(), to, place, wanted(&message.payload[range])).await.unwrap();
+                reply_in_place(&client, to, place, wanted(&message.payload[range])).await.unwrap();
             }
         }
         packs
@@ -105,6 +112,7 @@ async fn packs_are_no_larger_than_the_server_takes() {
     let server = crate::support::server_with("max_payload: 16KB");
     let (connection, other) = (connect(&server).await, connect(&server).await);
     let mut messages = listen(&other).await;
+    let client = outliving(&other);
     let answering = tokio::spawn(async move {
         let (mut answers, mut packs) = (0, 0);
         while answers < REQUESTS {
@@ -114,7 +122,7 @@ async fn packs_are_no_larger_than_the_server_takes() {
             let together: Vec<_> =
                 index.bodies().map(|(place, range)| (place, wanted(&message.payload[range]))).collect();
             (answers, packs) = (answers + together.len(), packs + 1);
-            reply_packed(other.client(), message.reply.unwrap(), together).await.unwrap();
+            reply_packed(&client, message.reply.unwrap(), together).await.unwrap();
         }
         packs
     });
@@ -152,19 +160,20 @@ async fn an_answer_to_a_pack_that_makes_no_sense_answers_nobody() {
     let server = server();
     let (connection, other) = (connect(&server).await, connect(&server).await);
     let mut messages = listen(&other).await;
+    let client = outliving(&other);
     let answering = tokio::spawn(async move {
         let message = messages.next().await.unwrap();
         let to = message.reply.unwrap();
         for header in ["0:5", "0:1,1:1,2:1", "9:2", "zero"] {
             let mut headers = async_nats::HeaderMap::new();
             headers.insert(PACK, header);
-            other.client().publish_with_headers(to.clone(), headers, "no".into()).await.unwrap();
+            client.publish_with_headers(to.clone(), headers, "no".into()).await.unwrap();
         }
-        other.client().publish(to.clone(), "no".into()).await.unwrap();
-        reply_in_place(other.client(), to.clone(), 1, "second").await.unwrap();
+        client.publish(to.clone(), "no".into()).await.unwrap();
+        reply_in_place(&client, to.clone(), 1, "second").await.unwrap();
         // Of two answers the first counts.
-        reply_in_place(other.client(), to.clone(), 1, "again").await.unwrap();
-        reply_in_place(other.client(), to, 0, "first").await.unwrap();
+        reply_in_place(&client, to.clone(), 1, "again").await.unwrap();
+        reply_in_place(&client, to, 0, "first").await.unwrap();
     });
     let ask = || request_packed(&connection, "size", "1", PATIENCE);
     let answers = join_all([ask(), ask()]).await;
