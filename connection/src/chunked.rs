@@ -79,7 +79,8 @@ pub async fn request_packed(
     connection.replies().request_packed(subject.into(), body.into(), timeout).await
 }
 
-/// Answers a request, in as many messages as it takes.
+/// Answers a request, in as many messages as it takes. They are on their way when this returns and not yet sent: the
+/// connection's last handle takes with it what it did not send, so flush before it is dropped.
 ///
 /// # Errors
 /// [`ReplyError`] when the answer is too large or the connection is gone.

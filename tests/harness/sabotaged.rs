@@ -15,7 +15,9 @@ pub fn build() -> PathBuf {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_") && !is_setting(name)) {
         cargo.env_remove(name);
     }
-    cargo.args(["build", "--features", "sabotage", "--bin", "stepwell-sabotaged-process"]);
+    // Of the whole workspace: for fewer packages, what they depend on would be built once more, with fewer features.
+    cargo.args(["build", "--workspace", "--features", "stepwell-tests/sabotage"]);
+    cargo.args(["--bin", "stepwell-sabotaged-process"]);
     cargo.args(["--message-format", "json"]);
     let output = cargo.stderr(Stdio::inherit()).output().expect("cargo can be run");
     assert!(output.status.success(), "the sabotaged program cannot be built");

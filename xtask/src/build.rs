@@ -13,14 +13,20 @@ use crate::process::cargo;
 pub(crate) struct Programs(HashMap<String, PathBuf>);
 
 impl Programs {
-    /// Builds all programs of `packages`.
-    pub(crate) fn build(packages: &[&str], release: bool) -> Result<Self> {
-        eprintln!("building {}", packages.join(", "));
+    /// Builds programs of the workspace, as its tests have them built: of fewer packages, what they depend on would be
+    /// built once more, with fewer features.
+    pub(crate) fn build(programs: &[&str]) -> Result<Self> {
+        eprintln!("building {}", programs.join(", "));
         let mut command = cargo();
-        command.arg("build").args(packages.iter().flat_map(|package| ["--package", package]));
-        if release {
-            command.arg("--release");
-        }
+        command.args(["build", "--workspace"]).args(programs.iter().flat_map(|program| ["--bin", program]));
+        Self::built_by(command)
+    }
+
+    /// Builds the programs of one package, in release mode, with the features that it asks for and no others.
+    pub(crate) fn build_to_measure(package: &str) -> Result<Self> {
+        eprintln!("building {package}");
+        let mut command = cargo();
+        command.args(["build", "--release", "--bins", "--package", package]);
         Self::built_by(command)
     }
 
@@ -28,12 +34,21 @@ impl Programs {
     pub(crate) fn build_apart(manifest: &str, target: &str) -> Result<Self> {
         eprintln!("building {manifest}");
         let mut command = cargo();
-        command.args(["build", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target]);
+        command.args([
+            "build",
+            "--release",
+            "--bins",
+            "--locked",
+            "--manifest-path",
+            manifest,
+            "--target-dir",
+            target,
+        ]);
         Self::built_by(command)
     }
 
     fn built_by(mut command: Command) -> Result<Self> {
-        command.args(["--bins", "--message-format=json-render-diagnostics"]);
+        command.arg("--message-format=json-render-diagnostics");
         let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo build")?;
         if !output.status.success() {
             bail!("cargo build ended with {}", output.status);

@@ -11,8 +11,7 @@ use crate::process::{become_process, root};
 
 /// Runs the demonstration.
 pub(crate) fn demo(rest: Vec<String>) -> Result<()> {
-    let packages = ["stepwell-demo", "stepwell-cli", "document-pipeline", "order-saga"];
-    let programs = Programs::build(&packages, false)?;
+    let programs = Programs::build(&["stepwell-demo", "stepwell", "document-pipeline", "order-saga"])?;
     let mut command = Command::new(programs.path("stepwell-demo")?);
     command
         .current_dir(root())
@@ -29,7 +28,7 @@ pub(crate) fn demo(rest: Vec<String>) -> Result<()> {
 
 /// Runs the verification run.
 pub(crate) fn chaos(rest: Vec<String>) -> Result<()> {
-    let programs = Programs::build(&["stepwell-tests"], false)?;
+    let programs = Programs::build(&["stepwell-chaos", "stepwell-test-process"])?;
     let mut command = Command::new(programs.path("stepwell-chaos")?);
     command
         .current_dir(root())
@@ -59,7 +58,7 @@ pub(crate) fn soak(rest: Vec<String>) -> Result<()> {
 }
 
 fn measure(arguments: Vec<String>) -> Result<()> {
-    let programs = Programs::build(&["stepwell-bench"], true)?;
+    let programs = Programs::build_to_measure("stepwell-bench")?;
     let mut command = Command::new(programs.path("stepwell-bench")?);
     command.current_dir(root()).env("STEPWELL_NATS_SERVER", nats_server::any()?).args(arguments);
     become_process(&mut command)

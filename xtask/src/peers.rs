@@ -22,7 +22,7 @@ const TEMPORAL: &str = "1.9.1";
 /// Measures.
 pub(crate) fn bench(rest: Vec<String>) -> Result<()> {
     let (restate, temporal) = (restate()?, temporal()?);
-    let stepwell = Programs::build(&["stepwell-bench"], true)?;
+    let stepwell = Programs::build_to_measure("stepwell-bench")?;
     let peers = Programs::build_apart("bench/peers/Cargo.toml", "target/peers")?;
     let mut command = Command::new(peers.path("stepwell-bench-peers")?);
     command
