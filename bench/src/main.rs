@@ -10,8 +10,6 @@ mod floor;
 mod payload;
 mod report;
 mod roles;
-mod statistics;
-mod usage;
 
 use std::process::ExitCode;
 

@@ -14,11 +14,9 @@ mod report;
 mod restate;
 mod rounds;
 mod server;
-mod statistics;
 mod stepwell;
 mod tally;
 mod temporal;
-mod usage;
 
 use anyhow::{Result, bail};
 use clap::Parser;

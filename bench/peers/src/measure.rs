@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use stepwell_bench_measure::statistics::Samples;
 
 use crate::arguments::{Options, Workload};
 use crate::load::{Load, run_one};
 use crate::payload::Plan;
 use crate::peer::{Client, Peer, Workflow};
 use crate::report::{Figure, Turn};
-use crate::statistics::{Samples, percentile};
 
 /// Steps of each of many workflows in flight.
 const STEPS: u32 = 10;
@@ -39,7 +39,7 @@ const WINDOW_OF_SIGNALS: Duration = Duration::from_secs(4);
 struct Window {
     seconds: f64,
     steps: u64,
-    gaps: Vec<u32>,
+    gaps: Samples,
     cpu_seconds: Option<f64>,
 }
 
@@ -62,10 +62,10 @@ pub(crate) async fn turn<C: Client>(peer: &mut Peer<C>, options: &Options) -> Re
         turn.set(Figure::InProcessMsPerStep, window.seconds * 1_000.0 / window.steps as f64);
     }
     if options.wants(Workload::Latency) {
-        let mut window = one(peer, Workflow::Steps, WINDOW_OF_ONE / shortened).await?;
+        let window = one(peer, Workflow::Steps, WINDOW_OF_ONE / shortened).await?;
         turn.set(Figure::MsPerStep, window.seconds * 1_000.0 / window.steps as f64);
-        turn.set(Figure::StepP50Ms, percentile(&mut window.gaps, 0.5) / 1_000.0);
-        turn.set(Figure::StepP99Ms, percentile(&mut window.gaps, 0.99) / 1_000.0);
+        turn.set(Figure::StepP50Ms, window.gaps.percentile(0.5) / 1_000.0);
+        turn.set(Figure::StepP99Ms, window.gaps.percentile(0.99) / 1_000.0);
     }
     if options.wants(Workload::Signals) {
         turn.set(Figure::SignalsPerSecond, signals(peer, WINDOW_OF_SIGNALS / shortened).await?);
@@ -103,7 +103,8 @@ async fn window<C: Client>(
     let (seconds, cpu_after) = (began.elapsed().as_secs_f64(), peer.cpu_seconds());
     load.stop().await?;
     let cpu_seconds = cpu_after.zip(cpu_before).map(|(after, before)| after - before);
-    Ok(Window { seconds, steps: count.steps, gaps: count.gaps, cpu_seconds })
+    let gaps = count.gaps.into_iter().map(f64::from).collect();
+    Ok(Window { seconds, steps: count.steps, gaps, cpu_seconds })
 }
 
 /// Round trips per second.

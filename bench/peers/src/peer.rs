@@ -2,13 +2,13 @@
 
 use anyhow::{Context as _, Result};
 use std::sync::Arc;
+use stepwell_bench_measure::usage;
 use tempfile::TempDir;
 
 use crate::child::Worker;
 use crate::payload::Plan;
 use crate::server::Server;
 use crate::tally::Count;
-use crate::usage;
 
 /// The workflows that every peer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
+use stepwell_bench_measure::statistics::Samples;
 
 use crate::arguments::Contestant;
-use crate::statistics::Samples;
 
 /// What has to be known to compare the figures.
 const CAVEATS: &[&str] = &[

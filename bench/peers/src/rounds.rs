@@ -2,12 +2,13 @@
 //! of them alike. Each turn has servers and folders of its own, and nothing else runs in it.
 
 use anyhow::{Context as _, Result, bail};
+use stepwell_bench_measure::usage;
 
 use crate::arguments::{Contestant, Options};
 use crate::measure;
 use crate::peer::{Client, Peer};
 use crate::report::{Report, Turn};
-use crate::{restate, stepwell, temporal, usage};
+use crate::{restate, stepwell, temporal};
 
 /// Measures and reports.
 pub(crate) async fn run(options: &Options) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use stepwell_bench_measure::statistics::Samples;
 
 use super::load::{Kind, Load};
 use super::stage::{Setting, Stage};
@@ -10,7 +11,6 @@ use super::window::{Moment, Window};
 use crate::arguments::Arguments;
 use crate::payload::Plan;
 use crate::report::{Section, Target};
-use crate::statistics::Samples;
 
 /// Fan-outs before the measured ones.
 const WARM_UPS: usize = 2;

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use stepwell_bench_measure::statistics::Samples;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::history::Record;
 use stepwell_shared::ids::WorkflowId;
@@ -19,7 +20,6 @@ use super::window::{Moment, Window, stream};
 use crate::arguments::{Arguments, RoleName};
 use crate::payload::Plan;
 use crate::report::{Section, Table, Target};
-use crate::statistics::Samples;
 
 /// Lengths of the history at which steps are looked at.
 const LENGTHS: [usize; 3] = [10, 1_000, 10_000];

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::StreamExt as _;
+use stepwell_bench_measure::statistics::Samples;
 use stepwell_shared::command::Command;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::history::{Event, Record};
@@ -25,7 +26,6 @@ use super::stored;
 use super::window::stream;
 use crate::payload::{Plan, Stamp};
 use crate::report::Table;
-use crate::statistics::Samples;
 
 /// Steps of a traced workflow; its first ones are not counted.
 const STEPS: u32 = 50;

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use stepwell_bench_measure::statistics::Samples;
 use stepwell_shared::shard::Shard;
 use stepwell_shared::subject::{self, Stream};
 
@@ -18,7 +19,6 @@ use super::window::{Moment, Window};
 use crate::arguments::Arguments;
 use crate::floor::Sending;
 use crate::report::{Section, Table, Target};
-use crate::statistics::Samples;
 
 /// Steps of the workflow.
 const STEPS: u32 = 50;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt as _;
+use stepwell_bench_measure::payload::text;
 use stepwell_connection::Connection;
 use stepwell_shared::api::Verdict;
 use stepwell_shared::encoding::{VERSION, decode, encode};
@@ -17,7 +18,7 @@ use stepwell_shared::subject::{self, EventAddress};
 use stepwell_shared::summary::{RunSummary, Status};
 
 use crate::floor::Sending;
-use crate::payload::{Plan, text};
+use crate::payload::Plan;
 use crate::roles::{queue, steps_type};
 
 /// The workflow types of the benchmark.

@@ -2,13 +2,13 @@
 //! finished.
 
 use anyhow::{Context as _, Result};
+use stepwell_bench_measure::usage;
 
 use super::load::{Heard, Kind, Load};
 use super::stage::{ORCHESTRATOR, Setting, Stage};
 use crate::arguments::Arguments;
 use crate::payload::Plan;
 use crate::report::{Section, Table};
-use crate::usage;
 
 /// Workflows in all.
 const WORKFLOWS: usize = 100_000;

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use stepwell_bench_measure::statistics::Samples;
 use stepwell_connection::owners::{self, Source};
 use stepwell_shared::limits::DEFAULT_PARTITIONS;
 
@@ -10,7 +11,6 @@ use super::in_flight::Flight;
 use super::stage::{Setting, Stage};
 use crate::arguments::Arguments;
 use crate::report::{Section, Table};
-use crate::statistics::Samples;
 
 const FLIGHT: Flight = Flight {
     in_flight: 500,

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use stepwell_bench_measure::statistics::Samples;
 
 use super::load::{Heard, Kind, Load};
 use super::stage::{Setting, Stage};
@@ -10,7 +11,6 @@ use super::window::{Moment, Window};
 use crate::arguments::Arguments;
 use crate::payload::Plan;
 use crate::report::Section;
-use crate::statistics::Samples;
 
 /// Round trips at once.
 const IN_FLIGHT: usize = 200;

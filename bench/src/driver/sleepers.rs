@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::stream::Info;
+use stepwell_bench_measure::usage;
 use stepwell_shared::subject::Bucket;
 
 use super::http;
@@ -16,7 +17,6 @@ use super::window::Window;
 use crate::arguments::{Arguments, RoleName, RoleOptions};
 use crate::payload::Plan;
 use crate::report::{Places, Section};
-use crate::usage;
 
 /// How long they sleep: longer than anybody measures.
 const SLEEP_MS: u64 = 7 * 24 * 3_600 * 1_000;

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use stepwell_bench_measure::usage;
 use stepwell_connection::provision::{ProvisionOptions, provision};
 use stepwell_connection::{Connection, ConnectionOptions};
 use stepwell_shared::ids::Namespace;
@@ -14,7 +15,6 @@ use crate::arguments::{Arguments, RoleName, RoleOptions};
 use crate::crew::Crew;
 use crate::payload::Plan;
 use crate::report::Places;
-use crate::usage;
 
 /// How long the first workflow may take: the workers must announce themselves.
 const FIRST_WORKFLOW: Duration = Duration::from_secs(60);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use stepwell_bench_measure::statistics::Samples;
 
 use super::in_flight::Flight;
 use super::server::ServerKind;
@@ -10,7 +11,6 @@ use super::stage::{Setting, Stage};
 use crate::arguments::Arguments;
 use crate::floor::Sending;
 use crate::report::{Section, Target};
-use crate::statistics::Samples;
 
 /// Steps of each workflow.
 const STEPS: u32 = 10;

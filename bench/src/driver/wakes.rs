@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use stepwell_bench_measure::statistics::Samples;
 use stepwell_connection::clock::now_ms;
 use stepwell_shared::encoding::decode;
 use stepwell_shared::history::{Event, Record};
@@ -17,7 +18,6 @@ use super::stored;
 use super::window::{Moment, Window};
 use crate::payload::Plan;
 use crate::report::{Section, Table};
-use crate::statistics::Samples;
 
 /// Sleepers with which it is found out how fast they can be started.
 const TRIAL: usize = 1_000;

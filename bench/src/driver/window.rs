@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use async_nats::jetstream::stream::Info;
+use stepwell_bench_measure::usage;
 use stepwell_connection::Connection;
 use stepwell_shared::subject::Stream;
 
 use super::stage::{Side, Stage, by_place};
 use super::traffic::Traffic;
 use crate::report::Places;
-use crate::usage;
 
 /// What was seen between two moments.
 #[derive(Debug, Clone)]

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use bytes::Bytes;
+use stepwell_bench_measure::payload::text;
 use stepwell_shared::command::{Command, RunActivity};
 use stepwell_shared::encoding::{VERSION, encode};
 use stepwell_shared::history::{Event, Record, RunStarted, Turn};
@@ -14,7 +15,7 @@ use stepwell_shared::summary::{RunSummary, Status};
 use stepwell_shared::task::{ActivityTask, Answer, Work, WorkflowTask, WorkflowTaskReply};
 
 use super::address::Flow;
-use crate::payload::{Plan, text};
+use crate::payload::Plan;
 
 /// A time of today's length.
 const NOW_MS: u64 = 1_800_000_000_000;

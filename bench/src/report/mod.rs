@@ -4,8 +4,9 @@ mod compared;
 mod json;
 mod text;
 
+use stepwell_bench_measure::statistics::Samples;
+
 use crate::driver::Window;
-use crate::statistics::Samples;
 
 /// Figures of processes by their place, such as `orchestrator`.
 pub(crate) type Places = Vec<(&'static str, f64)>;

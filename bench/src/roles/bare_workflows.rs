@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 use futures_util::StreamExt as _;
+use stepwell_bench_measure::payload::text;
 use stepwell_connection::provision::settings;
 use stepwell_connection::{Connection, chunked};
 use stepwell_shared::command::{Command, RunActivity};
@@ -18,7 +19,7 @@ use stepwell_shared::task::{Answer, Work, WorkflowTask, WorkflowTaskReply};
 
 use super::{ACTIVITY, say_ready};
 use crate::driver::Kind;
-use crate::payload::{Plan, text};
+use crate::payload::Plan;
 
 /// What a run has asked for and got so far.
 #[derive(Default)]

@@ -4,9 +4,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use stepwell::prelude::*;
 use stepwell::{Payload, WorkflowCode};
+use stepwell_bench_measure::payload::text;
 
 use crate::driver::SIGNAL;
-use crate::payload::{Plan, Stamp, text};
+use crate::payload::{Plan, Stamp};
 
 const GO: Signal<String> = Signal::new(SIGNAL);
 

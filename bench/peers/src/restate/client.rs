@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::{RequestBuilder, Response};
+use stepwell_bench_measure::payload::text;
 
-use crate::payload::{Plan, text};
+use crate::payload::Plan;
 use crate::peer::{Client, Workflow};
 
 /// The header that names an invocation.

@@ -1,13 +1,14 @@
 //! Workflows of Temporal, started with its client.
 
 use anyhow::Result;
+use stepwell_bench_measure::payload::text;
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, WorkflowGetResultOptions, WorkflowSignalOptions,
     WorkflowStartOptions,
 };
 
 use super::worker::{BenchSignalled, BenchSteps, Kind, TASK_QUEUE};
-use crate::payload::{Plan, text};
+use crate::payload::Plan;
 use crate::peer::{self, Workflow};
 
 /// The namespace that the development server makes.

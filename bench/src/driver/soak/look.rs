@@ -7,10 +7,10 @@ use anyhow::Result;
 use async_nats::jetstream::stream::Info;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use stepwell_bench_measure::usage;
 
 use super::super::stage::{Stage, by_place};
 use super::mixture::Counts;
-use crate::usage;
 
 /// What a number counts, which says how much more of it is no growth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

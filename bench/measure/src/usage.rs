@@ -7,8 +7,9 @@ use std::path::Path;
 /// everywhere.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Seconds of processor time, of all threads, in user and kernel mode.
-pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
+/// Seconds of processor time, of all threads, in user and kernel mode. Nothing when there is no such process.
+#[must_use]
+pub fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in brackets, may hold blanks; what follows it begins with field 3.
     let (_, fields) = stat.rsplit_once(')')?;
@@ -19,12 +20,14 @@ pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
 }
 
 /// Memory in use now, in MiB.
-pub(crate) fn memory(pid: u32) -> Option<f64> {
+#[must_use]
+pub fn memory(pid: u32) -> Option<f64> {
     mebibytes(pid, "VmRSS:")
 }
 
 /// The most memory that was in use at once, in MiB.
-pub(crate) fn peak_memory(pid: u32) -> Option<f64> {
+#[must_use]
+pub fn peak_memory(pid: u32) -> Option<f64> {
     mebibytes(pid, "VmHWM:")
 }
 
@@ -35,13 +38,21 @@ fn mebibytes(pid: u32, field: &str) -> Option<f64> {
     Some(kibibytes / 1024.0)
 }
 
+/// The average number of processes that wanted to run in the last minute, of the whole machine.
+#[must_use]
+pub fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// How many files and sockets are open.
-pub(crate) fn open_files(pid: u32) -> Option<usize> {
+#[must_use]
+pub fn open_files(pid: u32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
 }
 
 /// Bytes that the files below a folder take on the disk. What goes away meanwhile is not counted.
-pub(crate) fn disk_bytes(folder: &Path) -> u64 {
+#[must_use]
+pub fn disk_bytes(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     entries
         .flatten()

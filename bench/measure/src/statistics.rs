@@ -2,17 +2,18 @@
 
 /// What repeating a measurement gave.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Samples(Vec<f64>);
+pub struct Samples(Vec<f64>);
 
 impl Samples {
     /// Takes one more.
-    pub(crate) fn push(&mut self, value: f64) {
+    pub fn push(&mut self, value: f64) {
         let place = self.0.partition_point(|other| other.total_cmp(&value).is_lt());
         self.0.insert(place, value);
     }
 
     /// The median; NaN when nothing was measured.
-    pub(crate) fn median(&self) -> f64 {
+    #[must_use]
+    pub fn median(&self) -> f64 {
         let middle = self.0.len() / 2;
         match self.0.len() {
             0 => f64::NAN,
@@ -22,29 +23,34 @@ impl Samples {
     }
 
     /// The value that this share of all do not exceed; NaN when nothing was measured.
-    pub(crate) fn percentile(&self, share: f64) -> f64 {
+    #[must_use]
+    pub fn percentile(&self, share: f64) -> f64 {
         let last = self.0.len().saturating_sub(1);
         let place = (share * self.0.len() as f64).ceil() as usize;
         self.0.get(place.saturating_sub(1).min(last)).copied().unwrap_or(f64::NAN)
     }
 
     /// The lowest and the highest.
-    pub(crate) fn range(&self) -> (f64, f64) {
+    #[must_use]
+    pub fn range(&self) -> (f64, f64) {
         (self.0.first().copied().unwrap_or(f64::NAN), self.0.last().copied().unwrap_or(f64::NAN))
     }
 
     /// Whether nothing was measured.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// How many are not more than this.
-    pub(crate) fn count_up_to(&self, value: f64) -> usize {
+    #[must_use]
+    pub fn count_up_to(&self, value: f64) -> usize {
         self.0.partition_point(|other| *other <= value)
     }
 
     /// How many there are.
-    pub(crate) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 }
