@@ -10,6 +10,7 @@ use stepwell_shared::api::ApiAnswer;
 use stepwell_shared::{encoding, subject};
 
 use crate::exit::{Exit, Failure};
+use crate::refusal;
 
 /// Longest wait for an answer. What changes something is answered after it was committed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -88,16 +89,12 @@ impl Api {
         }
     }
 
-    /// Waits for the server to complain about a missing permission. It does not say so in an answer: the
-    /// request just gets none.
+    /// Waits for the server to complain about a missing permission.
     async fn refusal(&self) -> String {
         loop {
             tokio::time::sleep(COMPLAINT_INTERVAL).await;
-            match self.connection.complaint() {
-                Some(complaint) if complaint.to_lowercase().contains("permissions violation") => {
-                    return complaint;
-                }
-                Some(_) | None => {}
+            if let Some(complaint) = refusal::heard(&self.connection) {
+                return complaint;
             }
         }
     }

@@ -13,6 +13,7 @@ mod exit;
 mod input;
 mod logging;
 mod output;
+mod refusal;
 mod show;
 mod shutdown;
 mod text;

@@ -24,7 +24,7 @@ fn worker(queue: &str) -> User {
 #[test]
 fn without_a_role_it_prints_a_user_of_each() {
     let mut users = vec![User::of(Role::Orchestrator), User::of(Role::Client), worker("a"), worker("b")];
-    users.extend([User::of(Role::Operator), User::of(Role::ReadOnly)]);
+    users.extend([Role::Operator, Role::ReadOnly, Role::Backup, Role::Restore].map(User::of));
     let wanted = server_of_all(&users, &Namespace::default(), Shards::ONE);
     assert_eq!(printed(&["--queue", "a", "--queue", "b"]), wanted + "\n");
 }

@@ -15,7 +15,12 @@ fn the_document_shows_what_is_printed() {
     let queue = Name::new("default").expect("a name");
     let users = Role::ALL.map(|role| match role {
         Role::Worker => User::worker(&queue).expect("a short name"),
-        Role::Client | Role::Operator | Role::ReadOnly | Role::Orchestrator => User::of(role),
+        Role::Client
+        | Role::Operator
+        | Role::ReadOnly
+        | Role::Backup
+        | Role::Restore
+        | Role::Orchestrator => User::of(role),
     });
     let printed = server_of_all(&users, &Namespace::default(), Shards::ONE);
     let (before, section) = document.split_once("\n## Permissions\n").expect("the section is there");

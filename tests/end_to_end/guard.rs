@@ -17,7 +17,12 @@ pub(crate) fn users() -> Vec<User> {
     for role in Role::ALL {
         match role {
             Role::Worker => users.extend(QUEUES.map(worker)),
-            Role::Client | Role::Operator | Role::ReadOnly | Role::Orchestrator => users.push(User::of(role)),
+            Role::Client
+            | Role::Operator
+            | Role::ReadOnly
+            | Role::Backup
+            | Role::Restore
+            | Role::Orchestrator => users.push(User::of(role)),
         }
     }
     users

@@ -58,6 +58,10 @@ enum RoleName {
     Operator,
     /// The command line, for looking only
     ReadOnly,
+    /// `stepwell backup`; reads everything
+    Backup,
+    /// `stepwell restore`
+    Restore,
     /// An orchestrator
     Orchestrator,
 }
@@ -105,9 +109,12 @@ fn users(args: &PrintArgs) -> Result<Vec<User>, Failure> {
                         users.push(User::worker(queue).map_err(usage)?);
                     }
                 }
-                Role::Client | Role::Operator | Role::ReadOnly | Role::Orchestrator => {
-                    users.push(User::of(role));
-                }
+                Role::Client
+                | Role::Operator
+                | Role::ReadOnly
+                | Role::Backup
+                | Role::Restore
+                | Role::Orchestrator => users.push(User::of(role)),
             }
         }
         return Ok(users);
@@ -121,7 +128,15 @@ fn users(args: &PrintArgs) -> Result<Vec<User>, Failure> {
     let mut user = match (role, queues.as_slice()) {
         (Role::Worker, [queue]) => User::worker(queue).map_err(usage)?,
         (Role::Worker, _) => User { queues, ..User::of(role) },
-        (Role::Client | Role::Operator | Role::ReadOnly | Role::Orchestrator, _) => User::of(role),
+        (
+            Role::Client
+            | Role::Operator
+            | Role::ReadOnly
+            | Role::Backup
+            | Role::Restore
+            | Role::Orchestrator,
+            _,
+        ) => User::of(role),
     };
     if let Some(name) = &args.user {
         user.name = name.clone();
@@ -136,6 +151,8 @@ impl RoleName {
             Self::Worker => Role::Worker,
             Self::Operator => Role::Operator,
             Self::ReadOnly => Role::ReadOnly,
+            Self::Backup => Role::Backup,
+            Self::Restore => Role::Restore,
             Self::Orchestrator => Role::Orchestrator,
         }
     }

@@ -8,6 +8,7 @@ use stepwell_connection::clock::now_ms;
 use stepwell_connection::provision::{ProvisionOptions, Settings, check_server, layout, settings};
 use stepwell_connection::{Connection, ConnectionOptions, snapshot};
 use stepwell_shared::ids::Namespace;
+use stepwell_shared::permissions::Role;
 use stepwell_shared::subject::Stream;
 
 use crate::backup::files::{Writer, new_directory};
@@ -16,6 +17,7 @@ use crate::backup::manifest::{self, Copy, FORMAT, Manifest};
 use crate::backup::quiet;
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
+use crate::refusal;
 use crate::text;
 use crate::times::{millis, parse_duration, span};
 
@@ -51,19 +53,24 @@ pub(crate) async fn run(
     format: Format,
 ) -> Result<(), Failure> {
     let connection = options.connect("stepwell backup").await?;
-    check_server(&connection).await?;
-    let settings = settings(&connection).await?;
+    let backed_up = back_up(&args, &connection, format).await;
+    backed_up.map_err(|failure| refusal::explained(failure, &connection, Role::Backup.name()))
+}
+
+async fn back_up(args: &BackupArgs, connection: &Connection, format: Format) -> Result<(), Failure> {
+    check_server(connection).await?;
+    let settings = settings(connection).await?;
     new_directory(&args.directory).await?;
     eprintln!("holding the orchestrators of the namespace {}", connection.namespace());
     let began = Instant::now();
     let reason = format!("backup by process {}, begun at {}", std::process::id(), now_ms());
-    let holding = Holding::take(&connection, &settings, args.lease, &reason).await?;
-    let copied = copy(&args, &connection, &settings, &holding).await;
+    let holding = Holding::take(connection, &settings, args.lease, &reason).await?;
+    let copied = copy(args, connection, &settings, &holding).await;
     holding.release().await;
     let held = began.elapsed();
     let manifest = copied?;
     manifest::write(&args.directory, &manifest).await?;
-    tell(&args, &manifest, held, format)
+    tell(args, &manifest, held, format)
 }
 
 async fn copy(

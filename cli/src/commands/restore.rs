@@ -8,6 +8,7 @@ use stepwell_connection::provision::{NO_ROOM, check_server, mark_provisioned, st
 use stepwell_connection::snapshot::{self, Snapshot};
 use stepwell_connection::{Connection, ConnectionOptions, JetStreamError};
 use stepwell_shared::ids::Namespace;
+use stepwell_shared::permissions::Role;
 use stepwell_shared::subject::{Bucket, HOLD_KEY};
 
 use super::backup::{in_order, tasks_names};
@@ -15,6 +16,7 @@ use crate::backup::files::{Reader, verify};
 use crate::backup::manifest::{self, Copy, Manifest};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
+use crate::refusal;
 use crate::text;
 
 /// Most replicas that JetStream takes.
@@ -61,20 +63,31 @@ pub(crate) async fn run(
     }
     eprintln!("the backup is complete and undamaged");
     let connection = options.connect("stepwell restore").await?;
-    check_server(&connection).await?;
-    check_version(&connection, &manifest)?;
-    check_absent(&connection, &copies).await?;
+    let restored = make(&args, &connection, &manifest, &copies, format).await;
+    restored.map_err(|failure| refusal::explained(failure, &connection, Role::Restore.name()))
+}
+
+async fn make(
+    args: &RestoreArgs,
+    connection: &Connection,
+    manifest: &Manifest,
+    copies: &[Copy],
+    format: Format,
+) -> Result<(), Failure> {
+    check_server(connection).await?;
+    check_version(connection, manifest)?;
+    check_absent(connection, copies).await?;
     let mut restored = Vec::new();
-    for copy in &copies {
-        one(&args, &connection, copy).await.map_err(|failure| unfinished(&failure, copy, &restored))?;
+    for copy in copies {
+        one(args, connection, copy).await.map_err(|failure| unfinished(&failure, copy, &restored))?;
         if copy.name == Bucket::Owners.stream_name(&manifest.namespace) {
             // While orchestrators still miss the others.
-            check_owners(&connection, &manifest).await?;
+            check_owners(connection, manifest).await?;
         }
         restored.push(copy.name.clone());
     }
-    clean(&connection).await?;
-    mark_provisioned(&connection).await?;
+    clean(connection).await?;
+    mark_provisioned(connection).await?;
     let messages: u64 = copies.iter().map(|copy| copy.messages).sum();
     match format {
         Format::Json => output::print_json(&json!({

@@ -10,8 +10,10 @@ use serde_json::Value;
 use stepwell_connection::{Connection, ConnectionOptions};
 use stepwell_nats_server::{NatsServer, find};
 use stepwell_shared::encoding::{VERSION, encode};
-use stepwell_shared::ids::MemberId;
+use stepwell_shared::ids::{MemberId, Namespace};
 use stepwell_shared::ownership::{Hold, Lease, Member};
+use stepwell_shared::permissions::{Role, User, server_of_all};
+use stepwell_shared::shard::Shards;
 use stepwell_shared::subject::{Bucket, HOLD_KEY, lease_key, member_key};
 
 use crate::support::{Process, command, eventually, finish, lists, stepwell};
@@ -111,6 +113,55 @@ fn a_restored_namespace_is_the_one_that_was_backed_up_and_is_not_restored_twice(
     assert!(history.to_string().contains("enough"), "{history}");
     // It can be backed up again.
     run(&backup(&url, &folder("same-again"))).ok();
+}
+
+/// What the document says that these logins may do is enough, and no login does both.
+#[test]
+fn a_login_for_backups_and_one_for_restores_may_do_that_and_no_more() {
+    let users = Role::ALL.map(User::of);
+    let names = users.iter().map(|user| user.name.as_str().to_uppercase().replace('-', "_"));
+    let passwords: String = names.map(|name| format!("{name}_PASSWORD: \"secret\"\n")).collect();
+    let printed = passwords + &server_of_all(&users, &Namespace::default(), Shards::ONE);
+    let guarded = || NatsServer::builder(find().unwrap()).config(printed.clone()).start().unwrap();
+    let as_user = |url: &str, user: &str, arguments: &[&str]| {
+        let mut command = command(url, arguments);
+        let prefix = format!("_INBOX.{user}");
+        command.envs([("NATS_USER", user), ("NATS_PASSWORD", "secret"), ("NATS_INBOX_PREFIX", &prefix)]);
+        command
+    };
+    let ended =
+        |url: &str, user: &str, arguments: &[&str]| finish(as_user(url, user, arguments).spawn().unwrap());
+    let orchestrator = |url: &str| {
+        let mut command = as_user(url, "orchestrator", &["orchestrator", "--no-http", "--lease", "1s"]);
+        let process = Process(command.stderr(Stdio::null()).spawn().unwrap());
+        eventually("the orchestrator", || (ended(url, "operator", &["workers"]).code == 0).then_some(()));
+        process
+    };
+    let directory = folder("guarded");
+    let directory = directory.to_str().unwrap();
+    let backup = ["backup", directory, "--lease", "1s"];
+    let (before, after) = (guarded(), guarded());
+    let running = orchestrator(&before.url());
+    ended(&before.url(), "operator", &["start", "nobody", "--id", "one"]).ok();
+    let error = ended(&before.url(), "operator", &backup).failed(7);
+    assert!(error.contains("stepwell auth print --role backup"), "{error}");
+    ended(&before.url(), "backup", &backup).ok();
+    // The orchestrators go on.
+    ended(&before.url(), "operator", &["terminate", "one"]).ok();
+    drop(running);
+    let error = ended(&after.url(), "backup", &["restore", directory]).failed(7);
+    assert!(error.contains("stepwell auth print --role restore"), "{error}");
+    ended(&after.url(), "restore", &["restore", directory]).ok();
+    let _running = orchestrator(&after.url());
+    let list = ended(&after.url(), "operator", &["list", "-o", "json"]).ok();
+    assert!(list.contains("\"one\""), "{list}");
+    // Whoever may do it was never held up.
+    for (server, user) in [(&before, "backup"), (&after, "restore")] {
+        let log = std::fs::read_to_string(server.log()).unwrap();
+        let of_user =
+            log.lines().filter(|line| line.contains("Violation") && line.contains(&format!("user:{user}\"")));
+        assert_eq!(of_user.collect::<Vec<_>>(), Vec::<&str>::new());
+    }
 }
 
 #[test]

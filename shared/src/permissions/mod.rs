@@ -30,6 +30,10 @@ pub enum Role {
     Operator,
     /// The command line, without anything that changes something.
     ReadOnly,
+    /// Makes backups. It reads everything, and can stop everything.
+    Backup,
+    /// Makes a namespace of a backup, where there is none.
+    Restore,
     /// An orchestrator.
     Orchestrator,
 }
@@ -67,8 +71,15 @@ pub struct User {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Orchestrator, Self::Client, Self::Worker, Self::Operator, Self::ReadOnly];
+    pub const ALL: [Self; 7] = [
+        Self::Orchestrator,
+        Self::Client,
+        Self::Worker,
+        Self::Operator,
+        Self::ReadOnly,
+        Self::Backup,
+        Self::Restore,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -78,6 +89,8 @@ impl Role {
             Self::Worker => "worker",
             Self::Operator => "operator",
             Self::ReadOnly => "read-only",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
             Self::Orchestrator => "orchestrator",
         }
     }
@@ -88,6 +101,8 @@ impl Role {
             Self::Worker => table::WORKER,
             Self::Operator => table::OPERATOR,
             Self::ReadOnly => table::READ_ONLY,
+            Self::Backup => table::BACKUP,
+            Self::Restore => table::RESTORE,
             Self::Orchestrator => table::ORCHESTRATOR,
         }
     }
@@ -195,21 +210,47 @@ mod tests {
     }
 
     #[test]
-    fn only_orchestrators_have_the_owners_bucket_and_nobody_deletes_streams() {
+    fn the_owners_bucket_is_for_orchestrators_and_copies_only() {
         let queue = Name::new("documents").unwrap();
         let mut users = Role::ALL.map(User::of).to_vec();
         users.push(User::worker(&queue).unwrap());
         for user in users {
+            // Whole copies of it go through the hands of these two.
+            let (reading, writing) = match user.role {
+                Role::Orchestrator => continue,
+                Role::Backup => (true, Some("hold")),
+                Role::Restore => (true, Some("provisioned")),
+                Role::Client | Role::Worker | Role::Operator | Role::ReadOnly => (false, None),
+            };
             for allowed in user.permissions(&Namespace::default(), Shards::ONE).publish {
                 let subject = &allowed.subject;
-                assert!(
-                    !subject.contains("STREAM.DELETE") && !subject.contains("STREAM.UPDATE"),
-                    "{subject}"
-                );
-                let of_owners = subject.contains("_owners") && !subject.starts_with("$JS.API.STREAM.INFO.");
-                let keys = ["settings", "hold", "member.*", "lease.*", "checkpoint.*"];
-                let harmless = keys.iter().any(|key| subject.ends_with(&format!("_owners.{key}")));
-                assert!(!of_owners || harmless || user.role == Role::Orchestrator, "{user:?}: {subject}");
+                let Some((of, key)) = subject.split_once("STEPWELL_default_owners") else { continue };
+                let harmless = ["settings", "hold", "member.*", "lease.*", "checkpoint.*"];
+                let key = key.rsplit_once("_owners.").map_or(key.trim_start_matches('.'), |(_, key)| key);
+                let fine = match of {
+                    "$JS.API.STREAM.INFO.KV_" => true,
+                    "$JS.API.DIRECT.GET.KV_" => reading || harmless.contains(&key),
+                    "$KV." => writing == Some(key),
+                    _ => reading,
+                };
+                assert!(fine, "{user:?}: {subject}");
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_deletes_or_changes_streams_and_only_two_copy_them() {
+        let queue = Name::new("documents").unwrap();
+        let mut users = Role::ALL.map(User::of).to_vec();
+        users.push(User::worker(&queue).unwrap());
+        for user in users {
+            for Allowed { subject, .. } in user.permissions(&Namespace::default(), Shards::ONE).publish {
+                for never in ["STREAM.DELETE", "STREAM.UPDATE", "STREAM.MSG.DELETE"] {
+                    assert!(!subject.contains(never), "{user:?}: {subject}");
+                }
+                for (copying, role) in [("STREAM.SNAPSHOT", Role::Backup), ("RESTORE", Role::Restore)] {
+                    assert!(!subject.contains(copying) || user.role == role, "{user:?}: {subject}");
+                }
             }
         }
     }
