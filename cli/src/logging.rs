@@ -1,4 +1,5 @@
-//! Logs, on stderr. Commands that serve log what they do; the others only what went wrong.
+//! Logs, on stderr. The orchestrator logs what it does, `dev` what goes wrong: its user is to see how to go on. The other
+//! commands say what went wrong by themselves.
 
 use std::io::IsTerminal;
 
@@ -18,7 +19,8 @@ const NO_MESSAGES: (&str, LevelFilter) = ("async_nats", LevelFilter::INFO);
 /// Starts to log as the command line and the environment want it.
 pub(crate) fn start(cli: &Cli) {
     let default = match &cli.command {
-        Command::Dev(_) | Command::Orchestrator(_) => "warn,stepwell=info",
+        Command::Orchestrator(_) => "warn,stepwell=info",
+        Command::Dev(_) => "warn",
         Command::Start(_)
         | Command::Signal(_)
         | Command::Query(_)

@@ -49,7 +49,8 @@ pub(crate) struct DevArgs {
 
 const HELP: &str = "\
 nats-server 2.12 or newer must be on PATH, or STEPWELL_NATS_SERVER must name it. The server listens on \
-this machine only. Other --nats options are of no use here. Ends on ctrl-c.
+this machine only. Other --nats options are of no use here. Ends on ctrl-c. With STEPWELL_LOG=info the orchestrator \
+logs what it does.
 
 Examples:
   stepwell dev
