@@ -413,6 +413,52 @@ async fn a_workflow_id_is_used_again_after_its_run_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_is_told_that_its_run_is_over_also_when_another_took_its_place_or_it_is_forgotten() {
+    let world = World::new("over").await;
+    world.workflow_worker("default", two_steps_and_a_signal).await;
+    world.ask("start", json!({"id": "over", "type": "order"})).await;
+    let (_message, task) = world.next_activity("default").await;
+    let mut request = task.clone();
+    request["id"] = request["workflow_id"].take();
+    request["run_only"] = json!(true);
+    let closed = || async {
+        let answer = world.ask("attempt", request.clone()).await;
+        answer["ok"]["run_closed"].as_bool().unwrap_or_else(|| panic!("{answer}"))
+    };
+    assert!(!closed().await);
+    // What is missing, or of another run, says nothing.
+    let state = world.jetstream.get_key_value("STEPWELL_default_state").await.expect("the bucket");
+    let summary = state.get("over").await.expect("read").expect("a summary");
+    state.purge("over").await.expect("purged");
+    assert!(!closed().await);
+    let text = String::from_utf8(summary.to_vec()).expect("text");
+    let run_id = task["run_id"].as_str().expect("a run");
+    let another = text.replace(run_id, "01a04d1a-d864-7c3e-9f51-2b6d1e0a4c77").into();
+    state.put("over", another).await.expect("written");
+    assert!(!closed().await);
+    state.put("over", summary).await.expect("written");
+    world.ask("terminate", json!({"id": "over"})).await;
+    let second = world.ask("start", json!({"id": "over", "type": "order"})).await;
+    let second = second["ok"]["run_id"].as_str().expect("a run");
+    tokio::time::timeout(PATIENCE, async {
+        let of_second = |summary: bytes::Bytes| String::from_utf8_lossy(&summary).contains(second);
+        while !state.get("over").await.expect("read").is_some_and(of_second) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the second run's summary");
+    assert!(closed().await);
+    // As after the retention.
+    world.ask("terminate", json!({"id": "over"})).await;
+    let history = world.jetstream.get_stream("STEPWELL_default_HISTORY").await.expect("the stream");
+    history.purge().await.expect("purged");
+    state.purge("over").await.expect("purged");
+    assert!(closed().await);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_repeated_after_other_runs_is_answered_with_its_own_run() {
     let world = World::new("repeat").await;
     let start = |request: &str| json!({"id": "r", "type": "order", "request_id": request});

@@ -356,7 +356,7 @@ pub struct AttemptRequest {
 pub struct AttemptAnswer {
     /// What was reported of the attempt.
     pub reported: Reported,
-    /// Whether the run is known to be closed.
+    /// Whether the run is closed, also when another run of the id took its place or it is forgotten.
     pub run_closed: bool,
 }
 

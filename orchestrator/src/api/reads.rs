@@ -245,7 +245,7 @@ async fn find(api: &Api, id: &WorkflowId) -> Result<Peeked, ApiError> {
     })
 }
 
-async fn load(api: &Api, id: &WorkflowId) -> Result<event_log::Loaded, ApiError> {
+pub(super) async fn load(api: &Api, id: &WorkflowId) -> Result<event_log::Loaded, ApiError> {
     event_log::load(&api.connection, api.partitions, id, 0).await.map_err(|error| match error {
         LoadError::Read(error) => api_error(ErrorCode::Unavailable, error.to_string()),
         error @ (LoadError::Illegal(_) | LoadError::Halted) => {

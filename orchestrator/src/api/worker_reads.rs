@@ -17,7 +17,7 @@ use stepwell_shared::message::{Outcome, ReportMessage};
 use stepwell_shared::subject::{self, Stream};
 
 use super::events::parse;
-use super::reads::unavailable;
+use super::reads::{load, unavailable};
 use super::{Api, api_error};
 use crate::state_bucket;
 
@@ -81,10 +81,18 @@ pub(super) async fn attempt(api: &Api, body: &[u8]) -> Result<AttemptAnswer, Api
     } else {
         reported(&api.connection, api.partitions, &id, &run_id, &request).await.map_err(unavailable)?
     };
-    let summary = state_bucket::get(&api.connection, &id).await.map_err(unavailable)?;
-    // A summary of another run may be an old one.
-    let closed = summary.is_some_and(|summary| summary.run_id == run_id && summary.status.closed());
-    Ok(AttemptAnswer { reported, run_closed: closed })
+    Ok(AttemptAnswer { reported, run_closed: closed(api, &id, &run_id).await? })
+}
+
+/// Whether a run that was begun is over.
+async fn closed(api: &Api, id: &WorkflowId, run_id: &RunId) -> Result<bool, ApiError> {
+    let summary = state_bucket::get(&api.connection, id).await.map_err(unavailable)?;
+    match summary {
+        Some(summary) if summary.run_id == *run_id => Ok(summary.status.closed()),
+        // A summary of another run may be an old one, and one that is missing may be yet to come. The history has what
+        // the run recorded before anybody could ask, unless the run is forgotten, and in it a later run as well.
+        Some(_) | None => Ok(load(api, id).await?.workflow.run_id() != Some(run_id)),
+    }
 }
 
 /// What EVENTS has of an attempt. Only who was given the task knows its token, so that nobody can make an
