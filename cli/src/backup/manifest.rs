@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stepwell_connection::Connection;
 use stepwell_connection::page::read_last_of_each;
 use stepwell_connection::provision::Settings;
+use stepwell_connection::{Connection, JetStreamError};
 use stepwell_shared::ids::Namespace;
 use stepwell_shared::subject::{Bucket, OwnersKey, parse_owners_key};
 
@@ -87,20 +87,22 @@ impl Copy {
 }
 
 /// How many keys the bucket `owners` has besides those that are written while it is copied: the orchestrators' signs of
-/// life and the hold.
-pub(crate) async fn lasting_keys(connection: &Connection) -> Result<usize, Failure> {
+/// life and the hold. Whichever replica answers counts: one that has just begun may have fewer, or not answer yet.
+pub(crate) async fn lasting_keys(connection: &Connection) -> Result<usize, JetStreamError> {
     let namespace = connection.namespace();
     let (stream, prefix) = (Bucket::Owners.stream_name(namespace), Bucket::Owners.subject(namespace, ""));
-    let all = read_last_of_each(connection, &stream, &[format!("{prefix}>")]).await;
-    let all = all.map_err(|error| {
-        Failure::new(Exit::Failure, format!("the keys of the bucket owners cannot be counted: {error}"))
-    })?;
+    let all = read_last_of_each(connection, &stream, &[format!("{prefix}>")]).await?;
     let keys = all.iter().filter_map(|message| message.subject.strip_prefix(&prefix));
     let lasting = keys.filter(|key| match parse_owners_key(key) {
         Some(OwnersKey::Member(_) | OwnersKey::Hold) => false,
         Some(OwnersKey::Lease(_)) | None => true,
     });
     Ok(lasting.count())
+}
+
+/// Why the lasting keys are not known.
+pub(crate) fn uncounted(error: &JetStreamError) -> Failure {
+    Failure::new(Exit::Failure, format!("the keys of the bucket owners cannot be counted: {error}"))
 }
 
 /// Writes the manifest as the last thing of a backup.

@@ -87,7 +87,9 @@ async fn copy(
         server_version: connection.client().server_info().version,
         stepwell_version: env!("CARGO_PKG_VERSION").to_owned(),
         held_at_ms: now_ms(),
-        lasting_keys: manifest::lasting_keys(connection).await?,
+        lasting_keys: manifest::lasting_keys(connection)
+            .await
+            .map_err(|error| manifest::uncounted(&error))?,
         streams: Vec::new(),
     };
     for name in in_order(connection.namespace(), settings) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use stepwell_connection::provision::{NO_ROOM, check_server, mark_provisioned, stream_info};
@@ -21,6 +22,11 @@ use crate::text;
 
 /// Most replicas that JetStream takes.
 const MAX_REPLICAS: u8 = 5;
+
+/// How long the replicas of a stream that has just been restored may need until they answer with all that is in it, and
+/// the pause between two looks.
+const REPLICAS_BEGIN: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -226,10 +232,17 @@ fn unfinished(failure: &Failure, copy: &Copy, restored: &[String]) -> Failure {
 
 /// The bucket `owners` may have lost what is replaced all the time, and nothing else.
 async fn check_owners(connection: &Connection, manifest: &Manifest) -> Result<(), Failure> {
-    let found = manifest::lasting_keys(connection).await?;
-    if found >= manifest.lasting_keys {
-        return Ok(());
-    }
+    let deadline = Instant::now() + REPLICAS_BEGIN;
+    let found = loop {
+        let found = manifest::lasting_keys(connection).await;
+        match found {
+            Ok(found) if found >= manifest.lasting_keys => return Ok(()),
+            Ok(_) | Err(JetStreamError::Unavailable) if Instant::now() < deadline => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            found => break found.map_err(|error| manifest::uncounted(&error))?,
+        }
+    };
     let text = format!(
         "the bucket owners has {found} lasting keys, and should have {}; the namespace is not complete, and \
          orchestrators refuse to start on it. Remove its streams (`nats stream rm NAME`) and restore another backup",
