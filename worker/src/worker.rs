@@ -133,7 +133,8 @@ impl Worker {
         self
     }
 
-    /// Waits so long for running activities when the worker ends, then stops them; others go on with them.
+    /// Waits so long for running activities when the worker ends, then stops them: the attempt has failed as
+    /// `WorkerShutdown`, and others go on with the next one, if the policy has one left.
     /// The default is ten seconds.
     pub fn drain_timeout(mut self, longest: Duration) -> Self {
         self.drain_timeout = longest;

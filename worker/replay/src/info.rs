@@ -15,7 +15,7 @@ pub struct RunInfo {
     pub workflow_type: Name,
     /// The queue whose workers run the code.
     pub queue: Name,
-    /// Which execution of the workflow this is, from 1.
+    /// Which execution of the workflow this is, from 1. Always 1 today: workflows are not executed again by themselves.
     pub attempt: u32,
     /// How many records the history has, the current one included.
     pub history_length: u64,

@@ -59,9 +59,10 @@ pub struct ActivityInfo {
     pub activity_type: Name,
     /// The queue that it came over.
     pub queue: Name,
-    /// Which attempt this is, from 1.
+    /// Which attempt this is, from 1. Tasks that workers refused take numbers and do not count as made, so this may skip
+    /// some and be more than `maximum_attempts`.
     pub attempt: u32,
-    /// Attempts in all; `None` for no limit.
+    /// Attempts in all that may be made; `None` for no limit.
     pub maximum_attempts: Option<u32>,
     /// When the attempt was put on the queue.
     pub scheduled_at: SystemTime,

@@ -23,7 +23,9 @@ use super::events::{DEFAULT_TIMEOUT, Outgoing};
 
 /// A workflow that returns an `O`. Cheap to clone. Dropping it does nothing to the workflow.
 ///
-/// From [`Client::start`] it stands for that run; from [`Client::workflow`] for the latest run of the id.
+/// From [`Client::start`] its result, description and history are those of that run; from [`Client::workflow`] those of
+/// the latest run of the id. Signals, cancellation, termination, queries and decisions on compensations go to the run that
+/// the id has now, in both cases.
 pub struct WorkflowHandle<O> {
     client: Client,
     id: String,

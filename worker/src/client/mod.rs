@@ -53,7 +53,7 @@ struct Inner {
 }
 
 impl Client {
-    /// Connects to the servers at `url`, without credentials, in the default namespace.
+    /// Connects to the servers at `url`, without credentials but those in it, in the default namespace.
     ///
     /// # Errors
     /// [`ConnectError`] says what to check.

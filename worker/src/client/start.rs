@@ -78,7 +78,8 @@ impl<O> Start<O> {
         self
     }
 
-    /// Longest time for the execution over all its runs.
+    /// Longest time for the execution over all its runs. Today an execution is one run, so the shorter of this and
+    /// [`Start::run_timeout`] counts.
     pub fn execution_timeout(mut self, longest: Duration) -> Self {
         self.execution_timeout = Some(longest);
         self
