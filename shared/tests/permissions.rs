@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use stepwell_shared::ids::{Name, Namespace};
-use stepwell_shared::permissions::{Role, User, server_of_all};
+use stepwell_shared::permissions::{User, server_of_all};
 use stepwell_shared::shard::Shards;
 
 #[test]
@@ -13,15 +13,7 @@ fn the_document_shows_what_is_printed() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
     let document = std::fs::read_to_string(&path).expect("the document is there");
     let queue = Name::new("default").expect("a name");
-    let users = Role::ALL.map(|role| match role {
-        Role::Worker => User::worker(&queue).expect("a short name"),
-        Role::Client
-        | Role::Operator
-        | Role::ReadOnly
-        | Role::Backup
-        | Role::Restore
-        | Role::Orchestrator => User::of(role),
-    });
+    let users = User::of_each(&[queue]).expect("a short name");
     let printed = server_of_all(&users, &Namespace::default(), Shards::ONE);
     let (before, section) = document.split_once("\n## Permissions\n").expect("the section is there");
     let (prose, block) = section.split_once("\n```text\n").expect("it has a configuration");

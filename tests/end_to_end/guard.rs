@@ -2,7 +2,7 @@
 
 use stepwell_connection::ConnectionOptions;
 use stepwell_shared::ids::{Name, Namespace};
-use stepwell_shared::permissions::{Role, User, server_of_all};
+use stepwell_shared::permissions::{User, server_of_all};
 use stepwell_tests::cluster::{Logins, shards};
 
 /// The queues that have a user each.
@@ -13,23 +13,7 @@ const ADMIN: &str = "admin";
 
 /// All users but the test's own.
 pub(crate) fn users() -> Vec<User> {
-    let mut users = Vec::new();
-    for role in Role::ALL {
-        match role {
-            Role::Worker => users.extend(QUEUES.map(worker)),
-            Role::Client
-            | Role::Operator
-            | Role::ReadOnly
-            | Role::Backup
-            | Role::Restore
-            | Role::Orchestrator => users.push(User::of(role)),
-        }
-    }
-    users
-}
-
-fn worker(queue: &str) -> User {
-    User::worker(&Name::new(queue).expect("a name")).expect("a short name")
+    User::of_each(&QUEUES.map(|queue| Name::new(queue).expect("a name"))).expect("short names")
 }
 
 fn password(user: &str) -> String {

@@ -101,23 +101,7 @@ fn users(args: &PrintArgs) -> Result<Vec<User>, Failure> {
         args.queues.clone()
     };
     let Some(role) = args.role else {
-        let mut users = Vec::new();
-        for role in Role::ALL {
-            match role {
-                Role::Worker => {
-                    for queue in &queues {
-                        users.push(User::worker(queue).map_err(usage)?);
-                    }
-                }
-                Role::Client
-                | Role::Operator
-                | Role::ReadOnly
-                | Role::Backup
-                | Role::Restore
-                | Role::Orchestrator => users.push(User::of(role)),
-            }
-        }
-        return Ok(users);
+        return User::of_each(&queues).map_err(usage);
     };
     let role = role.role();
     if role != Role::Worker && !args.queues.is_empty() {
@@ -125,18 +109,10 @@ fn users(args: &PrintArgs) -> Result<Vec<User>, Failure> {
             format!("--queue is for workers; what a user of the role {} may do has no queue", role.name());
         return Err(Failure::new(Exit::Usage, message));
     }
-    let mut user = match (role, queues.as_slice()) {
-        (Role::Worker, [queue]) => User::worker(queue).map_err(usage)?,
-        (Role::Worker, _) => User { queues, ..User::of(role) },
-        (
-            Role::Client
-            | Role::Operator
-            | Role::ReadOnly
-            | Role::Backup
-            | Role::Restore
-            | Role::Orchestrator,
-            _,
-        ) => User::of(role),
+    let mut user = match queues.as_slice() {
+        _ if role != Role::Worker => User::of(role),
+        [queue] => User::worker(queue).map_err(usage)?,
+        _ => User { queues, ..User::of(role) },
     };
     if let Some(name) = &args.user {
         user.name = name.clone();

@@ -128,6 +128,30 @@ impl User {
         Ok(Self { name, role: Role::Worker, queues: vec![queue.clone()] })
     }
 
+    /// A user of each role, in the order of [`Role::ALL`], and of workers one for each queue.
+    ///
+    /// # Errors
+    /// As [`User::worker`].
+    pub fn of_each(queues: &[Name]) -> Result<Vec<Self>, crate::ids::InvalidId> {
+        let mut users = Vec::new();
+        for role in Role::ALL {
+            match role {
+                Role::Worker => {
+                    for queue in queues {
+                        users.push(Self::worker(queue)?);
+                    }
+                }
+                Role::Client
+                | Role::Operator
+                | Role::ReadOnly
+                | Role::Backup
+                | Role::Restore
+                | Role::Orchestrator => users.push(Self::of(role)),
+            }
+        }
+        Ok(users)
+    }
+
     /// The prefix of the user's inboxes, for `NATS_INBOX_PREFIX`.
     #[must_use]
     pub fn inbox_prefix(&self) -> String {
@@ -194,13 +218,17 @@ const BUCKETS: [(&str, Bucket); 5] = [
 mod tests {
     use super::*;
 
+    /// One of each role, and a worker without a queue.
+    fn users() -> Vec<User> {
+        let mut users = User::of_each(&[Name::new("documents").unwrap()]).unwrap();
+        users.push(User::of(Role::Worker));
+        users
+    }
+
     #[test]
     fn nothing_is_left_to_be_filled_in() {
         let namespace = Namespace::default();
-        let queue = Name::new("documents").unwrap();
-        let mut users = Role::ALL.map(User::of).to_vec();
-        users.push(User::worker(&queue).unwrap());
-        for user in users {
+        for user in users() {
             let permissions = user.permissions(&namespace, Shards::try_from(2).unwrap());
             for allowed in permissions.publish.iter().chain(&permissions.subscribe) {
                 assert!(!allowed.subject.contains(['{', '}']), "{allowed:?}");
@@ -211,10 +239,7 @@ mod tests {
 
     #[test]
     fn the_owners_bucket_is_for_orchestrators_and_copies_only() {
-        let queue = Name::new("documents").unwrap();
-        let mut users = Role::ALL.map(User::of).to_vec();
-        users.push(User::worker(&queue).unwrap());
-        for user in users {
+        for user in users() {
             // Whole copies of it go through the hands of these two.
             let (reading, writing) = match user.role {
                 Role::Orchestrator => continue,
@@ -231,7 +256,12 @@ mod tests {
                     "$JS.API.STREAM.INFO.KV_" => true,
                     "$JS.API.DIRECT.GET.KV_" => reading || harmless.contains(&key),
                     "$KV." => writing == Some(key),
-                    _ => reading,
+                    "$JS.API.STREAM.PURGE.KV_" => reading,
+                    "$JS.API.STREAM.MSG.GET.KV_" | "$JS.API.STREAM.SNAPSHOT.KV_" | "$JS.SNAPSHOT.ACK.KV_" => {
+                        user.role == Role::Backup
+                    }
+                    "$JS.API.STREAM.RESTORE.KV_" | "$JS.SNAPSHOT.RESTORE.KV_" => user.role == Role::Restore,
+                    _ => false,
                 };
                 assert!(fine, "{user:?}: {subject}");
             }
@@ -240,10 +270,7 @@ mod tests {
 
     #[test]
     fn nobody_deletes_or_changes_streams_and_only_two_copy_them() {
-        let queue = Name::new("documents").unwrap();
-        let mut users = Role::ALL.map(User::of).to_vec();
-        users.push(User::worker(&queue).unwrap());
-        for user in users {
+        for user in users() {
             for Allowed { subject, .. } in user.permissions(&Namespace::default(), Shards::ONE).publish {
                 for never in ["STREAM.DELETE", "STREAM.UPDATE", "STREAM.MSG.DELETE"] {
                     assert!(!subject.contains(never), "{user:?}: {subject}");
